@@ -1,0 +1,210 @@
+package scaling
+
+import (
+	"fmt"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// Budget answers whether one more node may be bought for a queue, and remembers what this decision
+// buys. What runs and comes counts against the bounds of its queue and of every ancestor: a node
+// that is shared, by the share of it that is used.
+type Budget struct {
+	s     *snapshot.Snapshot
+	spent map[string]*use // by queue, descendants included
+	all   use
+	nodes map[string]int // members per group, bought ones included
+}
+
+// use is what has been bought for a queue, running plus coming.
+type use struct {
+	milliGPU int64
+	cost     snapshot.Dollars
+	nodes    map[string]int
+	total    int
+}
+
+// NewBudget starts a budget from what runs and comes. chain returns a queue and its ancestors,
+// leaf first.
+func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget {
+	b := &Budget{s: s, spent: map[string]*use{}, nodes: map[string]int{}}
+	queueOf := map[snapshot.GangID]string{}
+	whole := map[snapshot.GangID]bool{}
+	for _, g := range s.Gangs {
+		queueOf[g.ID] = g.Queue
+	}
+	for _, g := range s.NodeGroups {
+		b.nodes[g.Name] = members(s, g)
+		b.all.total += b.nodes[g.Name]
+		b.all.cost += g.Price * snapshot.Dollars(b.nodes[g.Name])
+	}
+	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
+	booked := map[string]bool{}
+	for _, bk := range s.Bookings {
+		whole[bk.Gang] = true
+		for _, part := range bk.Nodes {
+			g := s.NodeGroup(part.Group)
+			if g == nil {
+				continue
+			}
+			for _, id := range part.Instances {
+				booked[id] = true
+			}
+			b.charge(chain(queueOf[bk.Gang]), g, part.Count)
+		}
+	}
+	for _, n := range s.Nodes {
+		g := s.NodeGroup(n.Group)
+		if g == nil || booked[n.InstanceID] {
+			continue
+		}
+		for _, p := range n.Pods {
+			if p.Gang == "" || p.Resident {
+				continue
+			}
+			share := shareOf(p.Request, n.Allocatable)
+			for _, q := range chain(queueOf[p.Gang]) {
+				u := b.of(q)
+				u.milliGPU += p.Request.MilliGPU
+				u.cost += snapshot.Dollars(int64(g.Price) * share / 1000)
+			}
+		}
+	}
+	return b
+}
+
+// shareOf is the part of a node that a pod uses, in thousandths: of its GPUs where it has any,
+// else of the scarcer of CPU and memory.
+func shareOf(request, allocatable snapshot.Resources) int64 {
+	part := func(used, of int64) int64 {
+		if of <= 0 {
+			return 0
+		}
+		return min(1000, used*1000/of)
+	}
+	if allocatable.MilliGPU > 0 {
+		return part(request.MilliGPU, allocatable.MilliGPU)
+	}
+	return max(part(request.MilliCPU, allocatable.MilliCPU), part(request.Memory, allocatable.Memory))
+}
+
+func (b *Budget) of(queue string) *use {
+	u := b.spent[queue]
+	if u == nil {
+		u = &use{nodes: map[string]int{}}
+		b.spent[queue] = u
+	}
+	return u
+}
+
+func (b *Budget) charge(queues []string, g *snapshot.NodeGroup, count int) {
+	gpus := int64(0)
+	if t := shape(b.s, g); t != nil {
+		gpus = t.Allocatable.MilliGPU
+	}
+	for _, q := range queues {
+		u := b.of(q)
+		u.milliGPU += gpus * int64(count)
+		u.cost += g.Price * snapshot.Dollars(count)
+		u.nodes[g.Name] += count
+	}
+}
+
+// Denial says which bound stands in the way of buying.
+type Denial struct {
+	Reason  plan.Reason // BoundReached or BudgetExceeded
+	Message string
+}
+
+// Buy takes count nodes of a group for a queue, or says which bound forbids it. Nothing is taken
+// on a denial.
+func (b *Budget) Buy(queues []string, g *snapshot.NodeGroup, count int) *Denial {
+	if d := b.check(queues, g, count); d != nil {
+		return d
+	}
+	b.charge(queues, g, count)
+	b.nodes[g.Name] += count
+	b.all.total += count
+	b.all.cost += g.Price * snapshot.Dollars(count)
+	return nil
+}
+
+// Return gives back what Buy took, for a trial that was undone.
+func (b *Budget) Return(queues []string, g *snapshot.NodeGroup, count int) {
+	b.charge(queues, g, -count)
+	b.nodes[g.Name] -= count
+	b.all.total -= count
+	b.all.cost -= g.Price * snapshot.Dollars(count)
+}
+
+func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denial {
+	bound := func(format string, args ...any) *Denial {
+		return &Denial{plan.BoundReached, fmt.Sprintf(format, args...)}
+	}
+	broke := func(whose string, have, limit snapshot.Dollars) *Denial {
+		return &Denial{plan.BudgetExceeded, fmt.Sprintf("%s costs %s/h, %d more of %s at %s/h each would exceed %s/h",
+			whose, have, count, g.Name, g.Price, limit)}
+	}
+	if b.nodes[g.Name]+count > g.Max {
+		return bound("node group %s has %d of at most %d nodes", g.Name, b.nodes[g.Name], g.Max)
+	}
+	if l := b.s.Limits.MaxNodes; l > 0 && b.all.total+count > l {
+		return bound("the cluster has %d of at most %d bought nodes", b.all.total, l)
+	}
+	if l := b.s.Limits.MaxHourlyCost; l > 0 && b.all.cost+g.Price*snapshot.Dollars(count) > l {
+		return broke("the cluster", b.all.cost, l)
+	}
+	gpus := int64(0)
+	if t := shape(b.s, g); t != nil {
+		gpus = t.Allocatable.MilliGPU * int64(count)
+	}
+	bounded := false
+	for _, q := range queues {
+		bounds, ok := b.s.Bounds[q]
+		if !ok {
+			continue
+		}
+		bounded = true
+		if d := b.within(q, bounds, g, gpus, count, bound, broke); d != nil {
+			return d
+		}
+	}
+	if bounded || len(queues) == 0 {
+		return nil
+	}
+	if b.s.DefaultBounds == nil {
+		return bound("queue %s has no scaling bounds, so nothing is bought for it", queues[0])
+	}
+	return b.within(queues[0], *b.s.DefaultBounds, g, gpus, count, bound, broke)
+}
+
+func (b *Budget) within(queue string, bounds snapshot.Bounds, g *snapshot.NodeGroup, gpus int64, count int,
+	bound func(string, ...any) *Denial, broke func(string, snapshot.Dollars, snapshot.Dollars) *Denial) *Denial {
+	u := b.of(queue)
+	if m := bounds.MaxGPUs; m != nil && gpus > 0 && u.milliGPU+gpus > *m*1000 {
+		return bound("queue %s has %s of at most %d bought, and needs %s more", queue,
+			snapshot.GPUs(u.milliGPU), *m, snapshot.GPUs(gpus))
+	}
+	if m, ok := bounds.MaxNodes[g.Name]; ok && u.nodes[g.Name]+count > m {
+		return bound("queue %s has %d of at most %d nodes of %s", queue, u.nodes[g.Name], m, g.Name)
+	}
+	if m := bounds.MaxHourlyCost; m != nil && u.cost+g.Price*snapshot.Dollars(count) > *m {
+		return broke("queue "+queue, u.cost, *m)
+	}
+	return nil
+}
+
+// Ladder returns the node groups that a queue may buy from, in order, from the nearest queue of the
+// chain that names any; nil when the choice is free.
+func Ladder(s *snapshot.Snapshot, queues []string) []string {
+	for _, q := range queues {
+		if b, ok := s.Bounds[q]; ok {
+			return b.Ladder
+		}
+	}
+	if s.DefaultBounds != nil {
+		return s.DefaultBounds.Ladder
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package scaling
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// Offer is what a node group could deliver on top of what runs and comes.
+type Offer struct {
+	Group   *snapshot.NodeGroup
+	Shape   *snapshot.Node   // a node of the group as it will be once usable
+	More    int              // nodes until the group's maximum
+	Price   snapshot.Dollars // per node and hour
+	ETA     time.Duration    // launch to usable
+	Refused string           // why nothing can be launched now, for people; "" when it can
+	Until   time.Time        // when a refusal ends by itself; zero when it does not
+}
+
+// Offers lists one offer per configured node group, by name. A group that the cloud refused
+// lately, or whose shape is not known, is listed with the reason.
+func Offers(s *snapshot.Snapshot) []Offer {
+	offers := make([]Offer, 0, len(s.NodeGroups))
+	for _, g := range s.NodeGroups {
+		o := Offer{Group: g, Shape: shape(s, g), Price: g.Price, ETA: g.ExpectedBootTime}
+		o.More = max(0, g.Max-members(s, g))
+		switch {
+		case g.Unknown != "":
+			o.Refused = g.Unknown
+		case o.Shape == nil:
+			o.Refused = "its shape is not known yet"
+		case s.Now.Before(g.BlockedUntil):
+			o.Refused, o.Until = g.BlockedBecause, g.BlockedUntil
+		}
+		offers = append(offers, o)
+	}
+	return offers
+}
+
+// shape prefers a real node of the group over the provider's promise: what a machine offers in
+// fact is often less than what its type says.
+func shape(s *snapshot.Snapshot, g *snapshot.NodeGroup) *snapshot.Node {
+	for _, n := range s.Nodes {
+		if n.Group == g.Name && n.Usable {
+			learned := *n
+			learned.Name, learned.InstanceID, learned.Pods, learned.IdleSince = "", "", nil, time.Time{}
+			for _, p := range n.Pods {
+				if p.Resident { // a new node will have the same daemons
+					learned.Pods = append(learned.Pods, p)
+				}
+			}
+			return &learned
+		}
+	}
+	return g.Template
+}
+
+// members counts the group's instances: those there, and those promised by open bookings.
+func members(s *snapshot.Snapshot, g *snapshot.NodeGroup) int {
+	n := 0
+	for _, i := range g.Instances {
+		if i.State != snapshot.InstanceTerminating {
+			n++
+		}
+	}
+	return n + unlaunched(s, g.Name)
+}
+
+// unlaunched counts the nodes that open bookings promise of a group and that have no instance yet.
+func unlaunched(s *snapshot.Snapshot, group string) int {
+	n := 0
+	for _, b := range s.Bookings {
+		for _, part := range b.Nodes {
+			if part.Group == group {
+				n += max(0, part.Count-len(part.Instances))
+			}
+		}
+	}
+	return n
+}
+
+// Coming lists the nodes that are on their way, as they will be once usable: instances that boot,
+// then promised ones without an instance yet. Each has the group's shape and a name of its own.
+func Coming(s *snapshot.Snapshot) []Arrival {
+	var arrivals []Arrival
+	for _, g := range s.NodeGroups {
+		template := shape(s, g)
+		if template == nil {
+			continue
+		}
+		arrive := func(name, instance string, at time.Time, owner snapshot.GangID) {
+			node := *template
+			node.Name, node.InstanceID = name, instance
+			arrivals = append(arrivals, Arrival{Node: &node, At: at, Booked: owner})
+		}
+		for _, i := range g.Instances {
+			if boots(s, g, i) {
+				arrive(nameOf(i), i.ID, i.Launched.Add(g.ExpectedBootTime), bookedFor(s, i.ID))
+			}
+		}
+		for _, b := range s.Bookings {
+			for _, part := range b.Nodes {
+				if part.Group != g.Name {
+					continue
+				}
+				for k := len(part.Instances); k < part.Count; k++ {
+					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Gang)
+				}
+			}
+		}
+	}
+	return arrivals
+}
+
+// Arrival is a node on its way.
+type Arrival struct {
+	Node   *snapshot.Node
+	At     time.Time       // when it is expected to be usable
+	Booked snapshot.GangID // for whom it was bought; "" for anyone
+}
+
+// boots says whether an instance will become usable without anyone's doing: it is not on its way
+// out, its node was not cordoned, and it is younger than the group's provision timeout.
+func boots(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) bool {
+	if i.State == snapshot.InstanceTerminating || overdue(s, g, i) {
+		return false
+	}
+	if i.Node == "" {
+		return true
+	}
+	n := s.Node(i.Node)
+	return n != nil && !n.Usable && !n.Draining && !n.Cordoned
+}
+
+// overdue says whether an instance had more time to become usable than its group allows.
+func overdue(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) bool {
+	return !i.Launched.IsZero() && s.Now.Sub(i.Launched) > g.ProvisionTimeout
+}
+
+func nameOf(i snapshot.Instance) string {
+	if i.Node != "" {
+		return i.Node
+	}
+	return i.ID
+}
+
+// bookedFor returns the gang that an instance was bought for, or "".
+func bookedFor(s *snapshot.Snapshot, instance string) snapshot.GangID {
+	for _, b := range s.Bookings {
+		for _, part := range b.Nodes {
+			for _, id := range part.Instances {
+				if id == instance {
+					return b.Gang
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// Owners maps instance IDs to the gang that they were bought for.
+func Owners(s *snapshot.Snapshot) map[string]snapshot.GangID {
+	owners := map[string]snapshot.GangID{}
+	for _, b := range s.Bookings {
+		for _, part := range b.Nodes {
+			for _, id := range part.Instances {
+				owners[id] = b.Gang
+			}
+		}
+	}
+	return owners
+}

@@ -1,0 +1,87 @@
+package scaling
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// Releases names the instances to give back, and says when the next one falls due (zero: never by
+// time alone). wanted tells which nodes the decision uses, by node name or instance ID.
+//
+// A node goes when it has been idle for its group's idleAfter and nothing is booked on it; an
+// instance goes when it did not become usable within the provision timeout. The group's minimum
+// stays. Nodes outside the configured groups are never named.
+func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan.TerminateNode, next time.Time) {
+	for _, g := range s.NodeGroups {
+		if g.Unknown != "" {
+			continue
+		}
+		spare := -g.Min
+		for _, i := range g.Instances {
+			if i.State != snapshot.InstanceTerminating {
+				spare++
+			}
+		}
+		for _, i := range g.Instances {
+			if spare <= 0 {
+				break
+			}
+			if i.State == snapshot.InstanceTerminating || wanted(i.ID) || (i.Node != "" && wanted(i.Node)) {
+				continue
+			}
+			because, due := releasable(s, g, i)
+			if because == "" {
+				if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+					next = due
+				}
+				continue
+			}
+			steps = append(steps, plan.TerminateNode{Group: g.Name, Instance: i.ID, Node: i.Node, Because: because})
+			spare--
+		}
+	}
+	return steps, next
+}
+
+// releasable says why an instance may go now, or when it may if nothing changes.
+func releasable(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) (because string, due time.Time) {
+	if bookedFor(s, i.ID) != "" {
+		return "", time.Time{}
+	}
+	var n *snapshot.Node
+	if i.Node != "" {
+		n = s.Node(i.Node)
+	}
+	if n == nil || (!n.Usable && !n.Cordoned && !n.Draining && busy(n) == "") {
+		switch {
+		case overdue(s, g, i):
+			return fmt.Sprintf("not usable within %s of its launch", g.ProvisionTimeout), time.Time{}
+		case i.Launched.IsZero():
+			return "", time.Time{}
+		}
+		return "", i.Launched.Add(g.ProvisionTimeout + time.Second)
+	}
+	if n.IdleSince.IsZero() || busy(n) != "" {
+		return "", time.Time{}
+	}
+	if due := n.IdleSince.Add(g.IdleAfter); s.Now.Before(due) {
+		return "", due
+	}
+	return fmt.Sprintf("idle for %s", g.IdleAfter), time.Time{}
+}
+
+// busy says what keeps a node from being given back, or "".
+func busy(n *snapshot.Node) string {
+	if n.Protected != "" {
+		return n.Protected
+	}
+	for _, p := range n.Pods {
+		if !p.Resident {
+			return "pod " + p.Namespace + "/" + p.Name + " runs there"
+		}
+	}
+	return ""
+}

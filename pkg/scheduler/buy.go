@@ -1,0 +1,238 @@
+package scheduler
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/scaling"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// buy looks for nodes that give the whole gang a place together with what is there and coming. It
+// adds the steps, or says which reason stands in the way.
+func (d *decision) buy(v plan.Verdict, g *snapshot.Gang, m muster, why misfits, pod *snapshot.Pod) plan.Verdict {
+	queues := d.ledger.chain(g.Queue)
+	offers := rungs(d.offers, scaling.Ladder(d.s, queues))
+	mark, slots := d.room.mark(), len(d.room.slots)
+	b := &basket{d: d, gang: g, queues: queues, opened: map[string]int{}}
+	for _, class := range byClass(m.missing) {
+		if b.fill(class, offers) {
+			continue
+		}
+		d.room.undo(mark)
+		d.room.truncate(slots)
+		b.giveBack()
+		return b.refusal(v, class, why, pod)
+	}
+	return b.checkout(v, m)
+}
+
+// rungs orders the offers: along the ladder where the queue has one, else cheapest GPU first.
+func rungs(offers []scaling.Offer, ladder []string) []scaling.Offer {
+	if len(ladder) > 0 {
+		var out []scaling.Offer
+		for _, name := range ladder {
+			for _, o := range offers {
+				if o.Group.Name == name {
+					out = append(out, o)
+				}
+			}
+		}
+		return out
+	}
+	out := slices.Clone(offers)
+	slices.SortStableFunc(out, func(a, b scaling.Offer) int {
+		return cmp.Or(cmp.Compare(perUnit(a), perUnit(b)), cmp.Compare(a.Group.Name, b.Group.Name))
+	})
+	return out
+}
+
+// perUnit is what one GPU of the offer costs in micro-dollars per hour, or one node without GPUs.
+// CPU nodes come out cheapest, so that work without GPUs does not buy them.
+func perUnit(o scaling.Offer) int64 {
+	if o.Shape != nil && o.Shape.Allocatable.MilliGPU > 0 {
+		return int64(o.Price) * 1000 / o.Shape.Allocatable.MilliGPU
+	}
+	return int64(o.Price)
+}
+
+// byClass splits pods into runs of one class, the head first: pods that no node can tell apart go
+// to one node group together.
+func byClass(pods []*snapshot.Pod) [][]*snapshot.Pod {
+	var classes [][]*snapshot.Pod
+	index := map[string]int{}
+	for _, p := range pods {
+		k, ok := index[p.Class]
+		if !ok {
+			k = len(classes)
+			index[p.Class] = k
+			classes = append(classes, nil)
+		}
+		classes[k] = append(classes[k], p)
+	}
+	return classes
+}
+
+// basket is what is being bought for one gang.
+type basket struct {
+	d      *decision
+	gang   *snapshot.Gang
+	queues []string
+	opened map[string]int // nodes per group
+
+	denied  *scaling.Denial // the last bound that stood in the way
+	refused *scaling.Offer  // the first group that would fit and cannot launch
+	matched bool            // some group's shape fits the pods
+}
+
+// fill places all pods of one class: on what is there, coming, or already in the basket, and the
+// rest on nodes of the first rung that takes them all.
+func (b *basket) fill(class []*snapshot.Pod, offers []scaling.Offer) bool {
+	for _, o := range offers {
+		if b.try(class, o) {
+			return true
+		}
+	}
+	// Nothing to open may be needed: an earlier class of the gang may have opened enough.
+	_, p := b.d.room.placeAll(class, b.gang.ID, bought)
+	return p == nil
+}
+
+// try places a class with new nodes of one group, or leaves everything as it was.
+func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
+	room := b.d.room
+	if o.Shape != nil && !b.fits(class[0], o) {
+		return false
+	}
+	b.matched = b.matched || o.Shape != nil
+	if o.Refused != "" {
+		if b.refused == nil {
+			b.refused = &o
+		}
+		return false
+	}
+	mark, slots, before := room.mark(), len(room.slots), b.opened[o.Group.Name]
+	for _, p := range class {
+		if room.placeOne(p, b.gang.ID, bought) == nil {
+			continue
+		}
+		if denied := b.d.budget.Buy(b.queues, o.Group, 1); denied != nil {
+			b.denied = denied
+		} else {
+			node := *o.Shape
+			node.Name = fmt.Sprintf("%s/%s/%d", b.request(), o.Group.Name, b.opened[o.Group.Name])
+			b.opened[o.Group.Name]++
+			room.open(&node, b.gang.ID)
+			if room.placeOne(p, b.gang.ID, bought) == nil {
+				continue
+			}
+		}
+		room.undo(mark)
+		room.truncate(slots)
+		b.d.budget.Return(b.queues, o.Group, b.opened[o.Group.Name]-before)
+		b.opened[o.Group.Name] = before
+		return false
+	}
+	return true
+}
+
+// fits says whether an empty node of the offer takes the pod at all.
+func (b *basket) fits(p *snapshot.Pod, o scaling.Offer) bool {
+	if b.unfit(o.Group) {
+		return false
+	}
+	return p.Request.FitsIn(o.Shape.Free()) && b.d.room.fit.Fits(p, o.Shape, nil) == ""
+}
+
+// unfit says whether a node of the group came lately and did not fit this shape of gang.
+func (b *basket) unfit(g *snapshot.NodeGroup) bool {
+	return slices.ContainsFunc(g.Unfit, func(u snapshot.Unfit) bool {
+		return u.Shape == b.gang.Shape && b.d.s.Now.Before(u.Until)
+	})
+}
+
+func (b *basket) giveBack() {
+	for _, o := range b.d.offers {
+		if n := b.opened[o.Group.Name]; n > 0 {
+			b.d.budget.Return(b.queues, o.Group, n)
+		}
+	}
+}
+
+// request names the CapacityRequest of this attempt. The name is a function of gang and attempt,
+// so that writing it twice is one object.
+func (b *basket) request() string {
+	name := b.gang.Name
+	if len(name) > 40 {
+		name = name[:40]
+	}
+	return strings.Trim(name, "-.") + "-" + b.hash("")[:8]
+}
+
+// hash names the attempt, or the part of it that one node group delivers.
+func (b *basket) hash(group string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%d\n%s", b.gang.ID, b.gang.Attempts+1, group))
+	return hex.EncodeToString(sum[:])
+}
+
+// checkout turns the basket into steps: the intent first, then a launch per group.
+func (b *basket) checkout(v plan.Verdict, m muster) plan.Verdict {
+	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
+		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
+	var nodes []string
+	for _, o := range b.d.offers {
+		n := b.opened[o.Group.Name]
+		if n == 0 {
+			continue
+		}
+		book.Purchases = append(book.Purchases, plan.Purchase{
+			Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
+		book.HourlyCost += o.Price * snapshot.Dollars(n)
+		nodes = append(nodes, fmt.Sprintf("%d of %s", n, o.Group.Name))
+		if at := b.d.s.Now.Add(o.ETA); at.After(v.ETA) {
+			v.ETA = at
+		}
+	}
+	b.d.plan.Steps = append(b.d.plan.Steps, book)
+	for _, p := range book.Purchases {
+		b.d.plan.Steps = append(b.d.plan.Steps, plan.GrowNodeGroup{Namespace: b.gang.Namespace, Request: book.Request, Purchase: p})
+	}
+	return waiting(v, m, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
+}
+
+// refusal says why nothing was bought: the cloud refuses, a bound stands in the way, or nothing
+// that can be bought has the shape.
+func (b *basket) refusal(v plan.Verdict, class []*snapshot.Pod, why misfits, pod *snapshot.Pod) plan.Verdict {
+	short := firstOf(why)
+	switch {
+	case b.denied != nil:
+		return say(v, &blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
+	case b.refused != nil:
+		v = say(v, &blocked{plan.CapacityUnavailable,
+			fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
+		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
+		v.ETA = b.refused.Until
+		return v
+	case len(b.d.offers) == 0 || len(why) == 0 && !b.matched:
+		return say(v, &blocked{plan.NoNodeFits, fmt.Sprintf("pod %s fits no node (%s), and no node group is configured", pod.Name, short),
+			"Add nodes, or configure a node group"})
+	case b.backsOff():
+		v = say(v, &blocked{plan.NoNodeFits,
+			fmt.Sprintf("pod %s does not fit the nodes that were bought for it (%s)", class[0].Name, short),
+			"Compare the pod's request with what the nodes really offer"})
+		v.Doing = "Not buying that kind again for a while"
+		return v
+	}
+	return say(v, &blocked{plan.NoMatchingNodeGroup,
+		fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),
+		"Ask for less per pod, or have a node group of this shape configured for the queue"})
+}
+
+func (b *basket) backsOff() bool {
+	return slices.ContainsFunc(b.d.offers, func(o scaling.Offer) bool { return b.unfit(o.Group) })
+}

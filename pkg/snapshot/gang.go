@@ -1,0 +1,111 @@
+package snapshot
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// GangID names a gang for its whole life: "namespace/kind/name/uid". It sorts by namespace and
+// name, and a recreated object is another gang.
+type GangID string
+
+// Gang is a workload that runs whole or not at all.
+type Gang struct {
+	ID         GangID
+	APIVersion string // of the owner
+	Kind       string
+	Namespace  string
+	Name       string
+	UID        string
+
+	Queue    string // leaf queue that it asks for; "" when it names none
+	Priority int32
+	Created  time.Time
+	Shape    string // equal for gangs that ask for the same groups of the same pods
+
+	Suspended bool
+	Invalid   string // why the owner's spec cannot make a gang; "" when it can
+
+	Groups  []Group // the head first, then in the owner's order
+	Members []*Pod  // existing pods that are not finished, in order of groups, then creation, then name
+
+	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
+
+	Attempts    int32  // acquisitions of nodes made for it so far
+	LastVerdict string // the verdict as it was last written on the owner; see plan.Verdict.Text
+}
+
+// Group is one role in a gang: the head, or a worker group.
+type Group struct {
+	Name string
+	Min  int // pods without which the gang does not run
+	Want int // pods that the owner's spec asks for; never below Min
+
+	Request Resources // of one pod, from the owner's template
+}
+
+// MinMember is how many pods the gang needs, over all groups.
+func (g *Gang) MinMember() int {
+	total := 0
+	for _, grp := range g.Groups {
+		total += grp.Min
+	}
+	return total
+}
+
+// Pod is a pod of a gang, or one of somebody else's that occupies a node.
+type Pod struct {
+	UID       string
+	Namespace string
+	Name      string
+	Gang      GangID // "" for pods that capmgr does not schedule
+	Group     string // name of the Group it belongs to
+	Request   Resources
+	Created   time.Time
+
+	// Class is equal for pods that no node can tell apart; Alone says that the answer for this pod
+	// also depends on other pods (inter-pod affinity, spread, host ports, volumes), so that the
+	// class is not enough.
+	Class string
+	Alone bool
+
+	Node        string // where it is bound; "" while it waits
+	Terminating bool   // deleted but still there: holds its node's room, not its queue's quota
+	Ready       bool
+	Resident    bool   // belongs to the node itself (DaemonSet, mirror pod): does not keep it busy
+	Protected   string // why its node must not be removed; "" when nothing says so
+
+	Object *corev1.Pod // for the fit check only; never written to
+}
+
+// Queue is a node of the queue tree.
+type Queue struct {
+	Name    string
+	Parent  string // "" at the top
+	Created time.Time
+	Limit   Ceiling // per resource; see Ceiling for -1
+	Invalid string  // why the queue cannot be used (missing parent, cycle, impossible field)
+}
+
+// Unlimited is the value of a dimension without a ceiling, as KAI writes it.
+const Unlimited = int64(-1)
+
+// Ceiling is a bound per resource in the units of Resources. Unlimited lifts it; zero allows
+// nothing, which is also what an unset KAI limit means.
+type Ceiling Resources
+
+// Exceeded names the first dimension of use that is above the ceiling, or "". Dimensions that
+// request does not ask for are not tested: a gang without GPUs is not blocked by a GPU limit.
+func (c Ceiling) Exceeded(use, request Resources) string {
+	over := func(used, asked, limit int64) bool { return asked > 0 && limit != Unlimited && used > limit }
+	switch {
+	case over(use.MilliGPU, request.MilliGPU, c.MilliGPU):
+		return "gpu"
+	case over(use.MilliCPU, request.MilliCPU, c.MilliCPU):
+		return "cpu"
+	case over(use.Memory, request.Memory, c.Memory):
+		return "memory"
+	}
+	return ""
+}

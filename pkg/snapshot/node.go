@@ -1,0 +1,119 @@
+package snapshot
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Node is a machine that exists in the cluster, or the promise of one (see NodeGroup.Template).
+type Node struct {
+	Name       string
+	Group      string // name of its node group; "" for nodes outside every configured group
+	InstanceID string // the cloud's name for it; "" outside configured groups
+	Class      string // equal for nodes that no predicate of an ordinary pod can tell apart
+	Zone       string
+
+	Allocatable Resources
+	MaxPods     int
+
+	Pods []*Pod // bound here and not finished, ours and others', by UID
+
+	// Usable: Ready, not cordoned, no start-up taint left, and every GPU that the instance type
+	// promises is advertised. A node that is Ready without its GPUs is not usable yet.
+	Usable    bool
+	NotUsable string // why not, for people; "" when usable
+	Cordoned  bool   // somebody marked it unschedulable
+	Draining  bool   // carries capmgr's own draining taint
+	Protected string // why it must not be removed (annotation or pod); "" when it may
+
+	IdleSince time.Time // when the last pod that is not the node's own left; zero while busy or unknown
+
+	Object *corev1.Node // for the fit check only; never written to
+}
+
+// Free is what is left beside the pods that are bound here.
+func (n *Node) Free() Resources {
+	free := n.Allocatable
+	for _, p := range n.Pods {
+		free = free.Sub(p.Request)
+	}
+	return free
+}
+
+// FreePods is how many more pods the kubelet accepts.
+func (n *Node) FreePods() int { return n.MaxPods - len(n.Pods) }
+
+// NodeGroup is a configured set of equal nodes that a provider can grow.
+type NodeGroup struct {
+	Name         string
+	Provider     string // "aws"
+	InstanceType string
+	Zone         string
+	CapacityType string // "on-demand" or "spot"
+
+	Min, Max         int     // instances: the narrower of configuration and cloud
+	Price            Dollars // per node and hour
+	IdleAfter        time.Duration
+	ExpectedBootTime time.Duration // launch to usable
+	ProvisionTimeout time.Duration
+
+	Unknown        string    // why the provider's view is missing; nothing is bought or released then
+	BlockedUntil   time.Time // the cloud refused lately: nothing is bought before this time
+	BlockedBecause string    // the cloud's reason, for people
+
+	Template  *Node      // shape of a node that could be launched; nil while unknown
+	Instances []Instance // by ID
+	Unfit     []Unfit    // by shape
+}
+
+// Instance is one machine of a node group, as the cloud tells it.
+type Instance struct {
+	ID       string
+	Zone     string
+	State    InstanceState
+	Launched time.Time
+	Node     string // the node that it became; "" until it registers
+}
+
+// InstanceState is where an instance is in its life.
+type InstanceState string
+
+// States of an instance.
+const (
+	InstancePending     InstanceState = "Pending"     // launched, not in service
+	InstanceRunning     InstanceState = "Running"     // in service; its node may still be missing
+	InstanceTerminating InstanceState = "Terminating" // on its way out: no capacity any more
+)
+
+// Unfit remembers that a node of the group came and did not fit pods of a shape.
+type Unfit struct {
+	Shape string // Gang.Shape
+	Until time.Time
+}
+
+// Booking is capacity that was bought for a gang and is nobody else's until the gang has it.
+type Booking struct {
+	Gang      GangID
+	Namespace string // of the CapacityRequest
+	Request   string // name of the CapacityRequest
+	Attempt   int32
+	Created   time.Time
+	Nodes     []BookedNodes // by node group
+}
+
+// BookedNodes is the part of a booking that one node group delivers.
+type BookedNodes struct {
+	Group     string
+	Count     int      // promised
+	Instances []string // those that exist already, by ID; the rest is still being launched
+}
+
+// Total is how many nodes the booking promises.
+func (b *Booking) Total() int {
+	total := 0
+	for _, n := range b.Nodes {
+		total += n.Count
+	}
+	return total
+}

@@ -1,0 +1,7 @@
+package snapshot
+
+// Placed is a pod whose place the decision under way has changed, while the cluster has not.
+type Placed struct {
+	Pod  *Pod
+	Node *Node // where the decision put it; nil: it has left its node (a victim)
+}

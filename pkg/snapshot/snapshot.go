@@ -1,0 +1,69 @@
+// Package snapshot is the world as values: what a decision may look at, and nothing else.
+//
+// A Snapshot is immutable once built. It holds no client, no clock and no function; everything in
+// it is in a fixed order, so that the same world is the same bytes. Objects of the Kubernetes API
+// hang off Pod and Node for the fit check only: accounting and ordering use the integer fields.
+package snapshot
+
+import "time"
+
+// Snapshot is one consistent view of cluster, queues, gangs and node groups.
+type Snapshot struct {
+	Rev uint64    // grows with every change that the mirror saw
+	Now time.Time // the only clock of a decision
+
+	Nodes      []*Node      // by name
+	Gangs      []*Gang      // by ID
+	Queues     []*Queue     // by name
+	NodeGroups []*NodeGroup // by name
+	Bookings   []*Booking   // by gang, then request name
+
+	Limits        Limits
+	DefaultBounds *Bounds           // for queues without bounds of their own or of an ancestor; nil: buy nothing
+	Bounds        map[string]Bounds // by queue name, only where configured
+}
+
+// Limits are the cluster-wide bounds on buying. Zero means unlimited.
+type Limits struct {
+	MaxNodes      int     // nodes of configured groups, running plus coming
+	MaxHourlyCost Dollars // of configured groups, running plus coming
+}
+
+// Bounds are what a queue may have bought for it, running plus coming. They limit buying only:
+// room that is idle anyway may be used beyond them.
+type Bounds struct {
+	MaxGPUs       *int64         // devices; nil: unlimited
+	MaxHourlyCost *Dollars       // nil: unlimited
+	MaxNodes      map[string]int // per node group; absent: unlimited
+	Ladder        []string       // node groups in the order to try; empty: the cheapest that fits
+}
+
+// Node finds a node by name, or nil.
+func (s *Snapshot) Node(name string) *Node {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// Queue finds a queue by name, or nil.
+func (s *Snapshot) Queue(name string) *Queue {
+	for _, q := range s.Queues {
+		if q.Name == name {
+			return q
+		}
+	}
+	return nil
+}
+
+// NodeGroup finds a node group by name, or nil.
+func (s *Snapshot) NodeGroup(name string) *NodeGroup {
+	for _, g := range s.NodeGroups {
+		if g.Name == name {
+			return g
+		}
+	}
+	return nil
+}
