@@ -1,0 +1,244 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/state"
+)
+
+// How long a group is left alone after the cloud refused, by the kind of refusal.
+const (
+	capacityBackoff = 3 * time.Minute  // insufficient capacity comes and goes in minutes
+	personBackoff   = 15 * time.Minute // quotas and permissions are changed by people
+)
+
+// again is the pace at which a call is repeated whose outcome is unknown or that was throttled.
+var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: 20 * time.Second}
+
+// book writes the intent to buy. The name is a function of gang and attempt: writing it twice is
+// one object.
+func (e *Executor) book(ctx context.Context, b plan.Book) error {
+	r := &v1alpha1.CapacityRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: b.Gang.Namespace, Name: b.Request,
+			Labels: map[string]string{v1alpha1.ShapeLabel: b.Shape},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}},
+		},
+		Spec: v1alpha1.CapacityRequestSpec{
+			Gang:  v1alpha1.GangReference{APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)},
+			Queue: b.Queue, Attempt: b.Attempt, HourlyCost: v1alpha1.Dollars(b.HourlyCost).String(),
+		},
+	}
+	for _, p := range b.Purchases {
+		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
+			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token}) //nolint:gosec // bounded by the group's maximum
+	}
+	err := e.Client.Create(ctx, r)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return nil // this attempt was written before; the mirror will show it
+	case err != nil:
+		return fmt.Errorf("book nodes for %s: %w", b.Gang, err)
+	}
+	e.Mirror.AssumeRequest(r)
+	e.Log.Info("Booked nodes", "gang", b.Gang.String(), "request", r.Name, "attempt", b.Attempt,
+		"nodeGroups", r.Spec.GroupNames(), "count", r.Spec.TotalNodes(), "dollarsPerHour", r.Spec.HourlyCost)
+	e.event(b.Gang, "Normal", "ScaleUpRequested", fmt.Sprintf("Requested %s", b.String()))
+	return nil
+}
+
+// grow starts acquiring the request that a step belongs to. All its groups are launched together.
+func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
+	r := e.Mirror.Request(g.Namespace, g.Request)
+	if r == nil {
+		return fmt.Errorf("grow node group %s: CapacityRequest %s/%s is not written", g.Purchase.Group, g.Namespace, g.Request)
+	}
+	e.acquire(ctx, r)
+	return nil
+}
+
+// Resume finishes what CapacityRequests say and nobody is doing: launches whose answer was never
+// recorded, with the same tokens, and returns that were cut short.
+func (e *Executor) Resume(ctx context.Context) {
+	for _, r := range e.Mirror.OpenRequests() {
+		if isTrue(r, v1alpha1.ConditionFailed) {
+			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
+			continue
+		}
+		e.acquire(ctx, r)
+	}
+}
+
+func (e *Executor) acquire(ctx context.Context, r *v1alpha1.CapacityRequest) {
+	e.once("acquire "+r.Namespace+"/"+r.Name, func() {
+		results := e.launchAll(ctx, r)
+		if ctx.Err() != nil {
+			return // the successor repeats the same tokens
+		}
+		e.record(ctx, r, results)
+	})
+}
+
+// launched is one group's answer.
+type launched struct {
+	group     string
+	instances []string
+	err       error
+}
+
+// launchAll launches every group of a request in parallel and waits for all answers.
+func (e *Executor) launchAll(ctx context.Context, r *v1alpha1.CapacityRequest) []launched {
+	results := make([]launched, len(r.Spec.Nodes))
+	var all sync.WaitGroup
+	for k, n := range r.Spec.Nodes {
+		all.Go(func() {
+			ids, err := e.launch(ctx, r, n)
+			results[k] = launched{n.NodeGroup, slices.Sorted(slices.Values(ids)), err}
+		})
+	}
+	all.Wait()
+	return results
+}
+
+// launch asks the cloud until it has an answer. The same token makes the repetition safe.
+func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
+	g := e.Mirror.GroupOf(n.NodeGroup)
+	if g == nil {
+		return nil, fmt.Errorf("node group %s is not configured any more: %w", n.NodeGroup, cloud.ErrRejected)
+	}
+	pace := again
+	for {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		ids, err = e.Providers[g.Provider].Launch(ctx, cloud.LaunchRequest{
+			Group: state.GroupConfig(*g), Count: int(n.Count), Zone: n.Zone, Token: n.ClientToken,
+			Intent: r.Namespace + "/" + r.Name,
+		})
+		if !errors.Is(err, cloud.ErrThrottled) && !errors.Is(err, cloud.ErrUnknownOutcome) {
+			return ids, err
+		}
+		e.Log.Info("Repeating a launch with the same token", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
+		if !sleep(ctx, pace.Step()) {
+			return ids, err
+		}
+	}
+}
+
+// record writes what came of the launches: Provisioned when every instance exists, else Failed and
+// everything that came is given back.
+func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, results []launched) {
+	var nodes []v1alpha1.NodeStatus
+	var failure error
+	for _, l := range results {
+		st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
+		if l.err != nil {
+			st.Message = l.err.Error()
+			failure = errors.Join(failure, l.err)
+			e.remember(l)
+		}
+		nodes = append(nodes, st)
+	}
+	if err := e.Observe(ctx); err != nil { // so that the next snapshot knows the instances
+		e.Log.V(1).Info("Could not observe the cloud after a launch", "reason", err.Error())
+	}
+	if failure == nil {
+		e.Log.Info("Launched nodes", "request", r.Name, "count", r.Spec.TotalNodes())
+		e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
+			s.Nodes = nodes
+		}, condition(v1alpha1.ConditionProvisioned, true, v1alpha1.ReasonLaunched, fmt.Sprintf("%d instances exist", r.Spec.TotalNodes())),
+			condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonLaunched, "the nodes boot"))
+		return
+	}
+	e.Log.Info("Could not acquire all nodes; giving back what came", "request", r.Name, "reason", failure.Error())
+	e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
+		s.Nodes = nodes
+	}, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()))
+	e.giveBack(ctx, r, nodes)
+}
+
+// remember keeps a refusing group from being asked again at once.
+func (e *Executor) remember(l launched) {
+	wait := personBackoff
+	if errors.Is(l.err, cloud.ErrInsufficientCapacity) {
+		wait = capacityBackoff
+	}
+	e.Mirror.Refuse(l.group, state.Refusal{Until: e.Now().Add(wait), Because: "the cloud refused: " + root(l.err)})
+}
+
+// root is the policy error and the cloud's own words, without who asked for what.
+func root(err error) string {
+	var short *cloud.Shortfall
+	if errors.As(err, &short) {
+		return short.Err.Error()
+	}
+	for _, kind := range []error{cloud.ErrInsufficientCapacity, cloud.ErrQuota, cloud.ErrRejected} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	return err.Error()
+}
+
+func reasonOf(err error) string {
+	var short *cloud.Shortfall
+	switch {
+	case errors.As(err, &short) && short.Got > 0:
+		return v1alpha1.ReasonPartialFill
+	case errors.Is(err, cloud.ErrInsufficientCapacity):
+		return v1alpha1.ReasonInsufficientCapacity
+	case errors.Is(err, cloud.ErrQuota):
+		return v1alpha1.ReasonQuotaExceeded
+	}
+	return v1alpha1.ReasonProviderRefused
+}
+
+// giveBack terminates by name what came of a failed request, until it is gone.
+func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus) {
+	for _, n := range nodes {
+		g := e.Mirror.GroupOf(n.NodeGroup)
+		if len(n.Instances) == 0 || g == nil {
+			continue
+		}
+		for pace := again; ; {
+			err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), n.Instances)
+			if err == nil {
+				break
+			}
+			e.Log.Info("Giving back instances failed; trying again", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
+			if !sleep(ctx, pace.Step()) {
+				return
+			}
+		}
+	}
+	e.setStatus(ctx, r, nil, condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
+	if err := e.Observe(ctx); err != nil {
+		e.Log.V(1).Info("Could not observe the cloud after giving back", "reason", err.Error())
+	}
+}
+
+// sleep waits, or says that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,138 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+const (
+	// bindParallel is how many binds are under way at once: enough to keep an API server busy,
+	// few enough for its default fairness level.
+	bindParallel = 24
+	// refusedFor is how long a gang waits after the API server refused one of its binds.
+	refusedFor = 15 * time.Second
+)
+
+// bindAll binds gangs in the order of the plan. Each is reserved whole before any of its pods is
+// bound; a gang that cannot be reserved any more is left out and decided anew.
+func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
+	var group errgroup.Group
+	group.SetLimit(bindParallel)
+	results := make([]bindResult, len(binds))
+	for k, b := range binds {
+		if !e.reserve(b) {
+			continue
+		}
+		results[k].bind = &binds[k]
+		for _, a := range b.Assignments {
+			group.Go(func() error {
+				results[k].add(a, e.bindPod(ctx, a))
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // errors are collected per gang
+	var errs []error
+	for k := range results {
+		if r := &results[k]; r.bind != nil && len(r.failed) > 0 {
+			errs = append(errs, e.repair(ctx, r))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reserve checks every assignment of a gang against what is known by now and assumes them all, or
+// none.
+func (e *Executor) reserve(b plan.Bind) bool {
+	for _, a := range b.Assignments {
+		if why := e.Mirror.Unbindable(types.UID(a.UID), a.Node); why != "" {
+			e.Log.V(1).Info("Left out a bind that was overtaken", "gang", b.Gang.String(), "pod", a.Pod, "reason", why)
+			return false
+		}
+	}
+	for _, a := range b.Assignments {
+		e.Mirror.AssumeBound(types.UID(a.UID), a.Node)
+	}
+	return true
+}
+
+// bindPod binds one pod. The API server refuses when the pod is another one by now (UID) or bound.
+func (e *Executor) bindPod(ctx context.Context, a plan.Assignment) error {
+	err := e.Kube.CoreV1().Pods(a.Namespace).Bind(ctx, &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod, UID: types.UID(a.UID)},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: a.Node},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("bind %s/%s to %s: %w", a.Namespace, a.Pod, a.Node, err)
+	}
+	return nil
+}
+
+// bindResult is what became of one gang's binds.
+type bindResult struct {
+	mu     sync.Mutex
+	bind   *plan.Bind
+	bound  []plan.Assignment
+	failed []plan.Assignment
+	errs   []error
+}
+
+func (r *bindResult) add(a plan.Assignment, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.failed, r.errs = append(r.failed, a), append(r.errs, err)
+		return
+	}
+	r.bound = append(r.bound, a)
+}
+
+// repair deals with a gang that was bound in part. Where the API server was merely away or the pod
+// changed, the next decision completes the gang on the room that is still assumed for it. Where the
+// server refuses for good, the members that were bound are evicted, so that no half of a gang stays,
+// and the gang waits before it is tried again.
+func (e *Executor) repair(ctx context.Context, r *bindResult) error {
+	for _, a := range r.failed {
+		e.Mirror.Forget(types.UID(a.UID))
+	}
+	err := errors.Join(r.errs...)
+	if !refused(r.errs) {
+		return err
+	}
+	g := r.bind.Gang
+	id := snapshot.GangID(g.Namespace + "/" + g.Kind + "/" + g.Name + "/" + g.UID)
+	e.Mirror.Hold(id, e.Now().Add(refusedFor))
+	for _, a := range r.bound {
+		evictErr := e.Kube.CoreV1().Pods(a.Namespace).EvictV1(ctx, &policyv1.Eviction{
+			ObjectMeta:    metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod},
+			DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(a.UID)},
+		})
+		if evictErr != nil && !apierrors.IsNotFound(evictErr) && !apierrors.IsConflict(evictErr) {
+			err = errors.Join(err, fmt.Errorf("roll back %s: evict %s/%s: %w", g, a.Namespace, a.Pod, evictErr))
+		}
+	}
+	return err
+}
+
+// refused says whether any bind was rejected for what it is, rather than for when it came.
+func refused(errs []error) bool {
+	for _, err := range errs {
+		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+			return true
+		}
+	}
+	return false
+}

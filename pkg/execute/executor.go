@@ -1,0 +1,104 @@
+// Package execute is the only writer: in the cluster and in the cloud. It takes a plan's steps in
+// order, checks each step's preconditions against what is known by then, records intents before
+// acts, and acts only while it leads.
+//
+// What takes long (a launch, a termination) goes on in the background and is never started twice;
+// its intent is an object in the API server or its effect is visible to the next snapshot, so that
+// a successor finishes what this process leaves behind.
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/state"
+)
+
+// Executor carries out plans. Its methods are called from one goroutine.
+type Executor struct {
+	Kube      kubernetes.Interface // for binds and evictions
+	Client    client.Client        // uncached
+	Mirror    *state.Mirror
+	Observe   func(context.Context) error // reads the cloud into the mirror
+	Providers map[v1alpha1.Provider]cloud.Provider
+	Events    record.EventRecorder
+	Log       logr.Logger
+	Now       func() time.Time
+
+	mu       sync.Mutex
+	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
+	work     sync.WaitGroup
+
+	verdicts verdictWriter
+}
+
+// Execute takes a plan's steps in order. Steps that a newer view has overtaken are left out; an
+// error is returned for those that were tried and failed. ctx ends with the leadership.
+func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
+	var errs []error
+	terminate := map[string][]plan.TerminateNode{}
+	var binds []plan.Bind
+	for _, step := range p.Steps {
+		if ctx.Err() != nil {
+			return fmt.Errorf("execute plan %d: %w", p.Rev, ctx.Err())
+		}
+		switch s := step.(type) {
+		case plan.Book:
+			errs = append(errs, e.book(ctx, s))
+		case plan.GrowNodeGroup:
+			// Launched with the whole request it belongs to, from what Book wrote down.
+			errs = append(errs, e.grow(ctx, s))
+		case plan.Bind:
+			binds = append(binds, s)
+		case plan.Settle:
+			errs = append(errs, e.settle(ctx, s))
+		case plan.TerminateNode:
+			terminate[s.Group] = append(terminate[s.Group], s)
+		default:
+			errs = append(errs, fmt.Errorf("execute plan %d: no executor for a %s step", p.Rev, step.Kind()))
+		}
+	}
+	errs = append(errs, e.bindAll(ctx, binds))
+	for group, steps := range terminate {
+		e.terminate(ctx, group, steps)
+	}
+	e.verdicts.submit(ctx, e, p.Verdicts)
+	return errors.Join(errs...)
+}
+
+// once runs work in the background unless the same work is under way.
+func (e *Executor) once(key string, work func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.inFlight == nil {
+		e.inFlight = map[string]bool{}
+	}
+	if e.inFlight[key] {
+		return
+	}
+	e.inFlight[key] = true
+	e.work.Add(1)
+	go func() {
+		defer func() {
+			e.mu.Lock()
+			delete(e.inFlight, key)
+			e.mu.Unlock()
+			e.work.Done()
+		}()
+		work()
+	}()
+}
+
+// Wait returns when nothing is under way any more. Background work ends early with its context.
+func (e *Executor) Wait() { e.work.Wait() }

@@ -1,0 +1,96 @@
+package execute
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/plan"
+)
+
+// settle records how far a CapacityRequest has come.
+func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
+	r := e.Mirror.Request(s.Namespace, s.Request)
+	if r == nil || isTrue(r, string(s.State)) {
+		return nil // gone, or said before
+	}
+	conditions := []metav1.Condition{condition(string(s.State), true, s.Reason, s.Message)}
+	ready := r.Status.ReadyNodes
+	switch s.State {
+	case plan.RequestReady:
+		ready = r.Spec.TotalNodes()
+	case plan.RequestFailed:
+		// The nodes stay in their group as ordinary ones, to be used or released by the next plans.
+		conditions = append(conditions, condition(v1alpha1.ConditionReleased, true, s.Reason, "the booking is over"))
+		e.event(plan.Owner{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapacityRequest", Namespace: r.Namespace, Name: r.Name, UID: string(r.UID)},
+			"Warning", s.Reason, s.Message)
+	case plan.RequestReleased:
+	}
+	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) { st.ReadyNodes = ready }, conditions...)
+}
+
+func condition(kind string, is bool, reason, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if is {
+		status = metav1.ConditionTrue
+	}
+	const longest = 1024 // a condition is for reading, not for archives
+	if len(message) > longest {
+		message = message[:longest]
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
+func isTrue(r *v1alpha1.CapacityRequest, condition string) bool {
+	return meta.IsStatusConditionTrue(r.Status.Conditions, condition)
+}
+
+// setStatus writes a status that must not be lost, for as long as ctx lives.
+func (e *Executor) setStatus(ctx context.Context, r *v1alpha1.CapacityRequest, change func(*v1alpha1.CapacityRequestStatus), conditions ...metav1.Condition) {
+	for pace := again; ; {
+		err := e.patchStatus(ctx, r, change, conditions...)
+		if err == nil {
+			return
+		}
+		e.Log.Info("Writing the status of a CapacityRequest failed; trying again", "request", r.Name, "reason", err.Error())
+		if !sleep(ctx, pace.Step()) {
+			return
+		}
+	}
+}
+
+// patchStatus changes the latest version of a request's status. A request that is gone is not an
+// error: its owner went and took it along.
+func (e *Executor) patchStatus(ctx context.Context, r *v1alpha1.CapacityRequest, change func(*v1alpha1.CapacityRequestStatus), conditions ...metav1.Condition) error {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		fresh := &v1alpha1.CapacityRequest{}
+		if err := e.Client.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
+			return err
+		}
+		if change != nil {
+			change(&fresh.Status)
+		}
+		fresh.Status.ObservedGeneration = fresh.Generation
+		fresh.Status.Summary, fresh.Status.TotalNodes = fresh.Spec.GroupNames(), fresh.Spec.TotalNodes()
+		accepted := condition(v1alpha1.ConditionAccepted, true, v1alpha1.ReasonRequested, "the intent is recorded")
+		for _, c := range append([]metav1.Condition{accepted}, conditions...) {
+			c.ObservedGeneration = fresh.Generation
+			meta.SetStatusCondition(&fresh.Status.Conditions, c)
+		}
+		if err := e.Client.Status().Update(ctx, fresh); err != nil {
+			return err
+		}
+		e.Mirror.AssumeRequest(fresh)
+		return nil
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("write status of CapacityRequest %s/%s: %w", r.Namespace, r.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package state
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// nodeGroups joins what the configuration wants with what the cloud says.
+func (b *builder) nodeGroups() {
+	for i := range b.m.config.NodeGroups {
+		c := &b.m.config.NodeGroups[i]
+		g := &snapshot.NodeGroup{
+			Name: c.Name, Provider: string(c.Provider), Zone: c.Zone,
+			Min: int(c.MinNodes), IdleAfter: c.IdleAfter.Duration,
+			ExpectedBootTime: c.ExpectedBootTime.Duration, ProvisionTimeout: c.ProvisionTimeout.Duration,
+		}
+		if c.MaxNodes != nil {
+			g.Max = int(*c.MaxNodes)
+		}
+		switch seen, ok := b.m.groups[c.Name]; {
+		case !ok:
+			g.Unknown = "the cloud has not been read yet"
+		case seen.Err != nil:
+			g.Unknown = seen.Err.Error()
+		default:
+			b.seen(g, c, seen)
+		}
+		if r, ok := b.m.refusals[c.Name]; ok && b.s.Now.Before(r.Until) {
+			g.BlockedUntil, g.BlockedBecause = r.Until, r.Because
+		}
+		b.s.NodeGroups = append(b.s.NodeGroups, g)
+	}
+	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })
+}
+
+func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.Group) {
+	g.InstanceType, g.CapacityType = seen.InstanceType, seen.CapacityType
+	g.Zone = cmp.Or(c.Zone, seen.Zone)
+	g.Min, g.Max = max(g.Min, seen.Min), min(g.Max, seen.Max)
+	g.Price = snapshot.Dollars(math.Round(seen.PricePerHour * 1e6))
+	if c.HourlyPrice != nil {
+		g.Price = snapshot.Dollars(c.HourlyPrice.Micros())
+	}
+	for _, i := range seen.Instances {
+		out := snapshot.Instance{ID: i.ID, Zone: i.Zone, State: snapshot.InstancePending, Launched: i.Launched}
+		switch {
+		case i.Terminating:
+			out.State = snapshot.InstanceTerminating
+		case i.InService:
+			out.State = snapshot.InstanceRunning
+		}
+		g.Instances = append(g.Instances, out)
+	}
+	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
+	g.Template = template(g, c, seen)
+}
+
+// linkInstances tells each instance which node it became.
+func (b *builder) linkInstances() {
+	node := map[string]string{}
+	for _, n := range b.s.Nodes {
+		if n.InstanceID != "" {
+			node[n.InstanceID] = n.Name
+		}
+	}
+	for _, g := range b.s.NodeGroups {
+		for k := range g.Instances {
+			g.Instances[k].Node = node[g.Instances[k].ID]
+		}
+	}
+}
+
+// bookings are the CapacityRequests that are neither given up nor over.
+func (b *builder) bookings() {
+	byUID := map[string]*snapshot.Gang{}
+	for _, g := range b.s.Gangs {
+		byUID[g.UID] = g
+	}
+	for _, r := range b.m.requests {
+		if over(r) || r.DeletionTimestamp != nil {
+			continue
+		}
+		k := r.Spec.Gang
+		bk := &snapshot.Booking{
+			Gang:      gangID(r.Namespace, k.Kind, k.Name, string(k.UID)),
+			Namespace: r.Namespace, Request: r.Name, Attempt: r.Spec.Attempt, Created: r.CreationTimestamp.Time,
+		}
+		for _, n := range r.Spec.Nodes {
+			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}
+			for _, st := range r.Status.Nodes {
+				if st.NodeGroup == n.NodeGroup {
+					part.Instances = slices.Sorted(slices.Values(st.Instances))
+				}
+			}
+			bk.Nodes = append(bk.Nodes, part)
+		}
+		b.s.Bookings = append(b.s.Bookings, bk)
+	}
+	slices.SortFunc(b.s.Bookings, func(x, y *snapshot.Booking) int {
+		return cmp.Or(cmp.Compare(x.Gang, y.Gang), cmp.Compare(x.Attempt, y.Attempt), cmp.Compare(x.Request, y.Request))
+	})
+}
+
+func over(r *v1alpha1.CapacityRequest) bool {
+	return meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
+		meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionReleased)
+}
+
+// Back-off for a (shape, group) pair whose node came and did not fit: it doubles from unfitFirst to
+// unfitMost with every further such node.
+const (
+	unfitFirst = 5 * time.Minute
+	unfitMost  = time.Hour
+)
+
+// unfit reads from failed requests which shapes a group's nodes did not fit.
+func (b *builder) unfit() {
+	type pair struct{ group, shape string }
+	type memory struct {
+		times int
+		last  time.Time
+	}
+	failed := map[pair]memory{}
+	for _, r := range b.m.requests {
+		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed)
+		if c == nil || c.Reason != v1alpha1.ReasonNodeDidNotFit {
+			continue
+		}
+		for _, n := range r.Spec.Nodes {
+			p := pair{n.NodeGroup, r.Labels[v1alpha1.ShapeLabel]}
+			f := failed[p]
+			f.times++
+			if c.LastTransitionTime.After(f.last) {
+				f.last = c.LastTransitionTime.Time
+			}
+			failed[p] = f
+		}
+	}
+	for _, g := range b.s.NodeGroups {
+		for p, f := range failed {
+			wait := unfitMost
+			if f.times < 5 {
+				wait = min(unfitMost, unfitFirst<<(f.times-1))
+			}
+			if p.group == g.Name && b.s.Now.Before(f.last.Add(wait)) {
+				g.Unfit = append(g.Unfit, snapshot.Unfit{Shape: p.shape, Until: f.last.Add(wait)})
+			}
+		}
+		slices.SortFunc(g.Unfit, func(x, y snapshot.Unfit) int { return cmp.Compare(x.Shape, y.Shape) })
+	}
+}

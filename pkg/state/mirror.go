@@ -1,0 +1,153 @@
+// Package state mirrors the cluster: what informers and the cloud's listings say, plus the effects
+// that capmgr had and the informers have not shown yet. Its only product is the Snapshot.
+//
+// It is the only reader of informers. Objects are converted once, when they change; quantities end
+// here and integers begin.
+package state
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// Mirror is the current view. It is safe for concurrent use.
+type Mirror struct {
+	config         *v1alpha1.Config
+	schedulerNames map[string]bool
+	changed        chan struct{}
+
+	mu       sync.Mutex
+	rev      uint64
+	pods     map[types.UID]*pod
+	nodes    map[string]*corev1.Node
+	idle     map[string]time.Time // by node: since when no pod but its own has been there
+	clusters map[types.UID]*rayv1.RayCluster
+	queues   map[string]*queuev2.Queue
+	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
+	groups   map[string]cloud.Group // by group name, as last observed
+	refusals map[string]Refusal     // by group name
+	assumed  map[types.UID]string   // pod to the node that capmgr bound it to, until seen
+	held     map[string]time.Time   // by gang: not to be bound before (its bind was refused)
+	observed bool
+}
+
+// pod is a pod with what follows from it alone.
+type pod struct {
+	object  *corev1.Pod
+	request snapshot.Resources
+	class   string
+	alone   bool
+	ours    bool // scheduled by capmgr
+	owner   types.UID
+}
+
+// Refusal remembers that the cloud did not deliver from a group.
+type Refusal struct {
+	Until   time.Time
+	Because string // for people
+}
+
+// New returns an empty mirror for a configuration.
+func New(config *v1alpha1.Config) *Mirror {
+	m := &Mirror{
+		config:         config,
+		schedulerNames: map[string]bool{},
+		changed:        make(chan struct{}, 1),
+		pods:           map[types.UID]*pod{},
+		nodes:          map[string]*corev1.Node{},
+		idle:           map[string]time.Time{},
+		clusters:       map[types.UID]*rayv1.RayCluster{},
+		queues:         map[string]*queuev2.Queue{},
+		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
+		groups:         map[string]cloud.Group{},
+		refusals:       map[string]Refusal{},
+		assumed:        map[types.UID]string{},
+		held:           map[string]time.Time{},
+	}
+	for _, name := range config.SchedulerNames {
+		m.schedulerNames[name] = true
+	}
+	return m
+}
+
+// Changed delivers a value after one or more changes since the last receive.
+func (m *Mirror) Changed() <-chan struct{} { return m.changed }
+
+// Observed says whether the cloud has been read at least once. Until then a node's group is
+// unknown, and nothing may be decided about money.
+func (m *Mirror) Observed() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.observed || len(m.config.NodeGroups) == 0
+}
+
+// update runs a change under the lock and tells whoever waits for Changed.
+func (m *Mirror) update(change func()) {
+	m.mu.Lock()
+	change()
+	m.rev++
+	m.mu.Unlock()
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+// AssumeBound records that capmgr has bound a pod, until the informer shows it.
+func (m *Mirror) AssumeBound(uid types.UID, node string) {
+	m.update(func() {
+		if p := m.pods[uid]; p != nil && p.object.Spec.NodeName == "" {
+			m.assumed[uid] = node
+		}
+	})
+}
+
+// AssumeRequest records a CapacityRequest as the API server returned it.
+func (m *Mirror) AssumeRequest(r *v1alpha1.CapacityRequest) { m.setRequest(r) }
+
+// Refuse remembers that a group did not deliver.
+func (m *Mirror) Refuse(group string, r Refusal) {
+	m.update(func() { m.refusals[group] = r })
+}
+
+// Hold keeps a gang from being bound until a time, after its bind was refused.
+func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
+	m.update(func() { m.held[string(gang)] = until })
+}
+
+// SetGroups records what the cloud says of the node groups.
+func (m *Mirror) SetGroups(groups []cloud.Group) {
+	m.update(func() {
+		for _, g := range groups {
+			m.groups[g.Name] = g
+		}
+		m.observed = true
+	})
+}
+
+func (m *Mirror) setRequest(r *v1alpha1.CapacityRequest) {
+	m.update(func() {
+		key := types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+		if old := m.requests[key]; old != nil && old.UID == r.UID && newer(old.ResourceVersion, r.ResourceVersion) {
+			return // an informer that lags behind capmgr's own write
+		}
+		m.requests[key] = r
+	})
+}
+
+// newer compares resource versions, which the API server documents as increasing integers.
+func newer(a, b string) bool {
+	x, errX := strconv.ParseUint(a, 10, 64)
+	y, errY := strconv.ParseUint(b, 10, 64)
+	return errX == nil && errY == nil && x > y
+}

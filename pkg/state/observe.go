@@ -1,0 +1,69 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+)
+
+// Observer reads the node groups from the cloud into a mirror, at an interval and on demand.
+type Observer struct {
+	Mirror    *Mirror
+	Providers map[v1alpha1.Provider]cloud.Provider
+	Groups    []v1alpha1.NodeGroup
+	Interval  time.Duration
+	OnError   func(error) // told of every failed read; may be nil
+}
+
+// GroupConfig is what a provider needs to know of a configured group.
+func GroupConfig(g v1alpha1.NodeGroup) cloud.GroupConfig {
+	c := cloud.GroupConfig{Name: g.Name, AllowForeign: g.AllowSharedASG}
+	if g.AWS != nil {
+		c.CloudName = g.AWS.AutoScalingGroup
+	}
+	return c
+}
+
+// Observe reads all groups once. A provider that cannot be read leaves its groups as they were.
+func (o *Observer) Observe(ctx context.Context) error {
+	byProvider := map[v1alpha1.Provider][]cloud.GroupConfig{}
+	for _, g := range o.Groups {
+		byProvider[g.Provider] = append(byProvider[g.Provider], GroupConfig(g))
+	}
+	names := make([]v1alpha1.Provider, 0, len(byProvider))
+	for name := range byProvider {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		groups, err := o.Providers[name].Observe(ctx, byProvider[name])
+		if err != nil {
+			return fmt.Errorf("observe provider %s: %w", name, err)
+		}
+		o.Mirror.SetGroups(groups)
+	}
+	return nil
+}
+
+// Run observes until ctx ends.
+func (o *Observer) Run(ctx context.Context) error {
+	if len(o.Groups) == 0 {
+		return nil
+	}
+	tick := time.NewTicker(o.Interval)
+	defer tick.Stop()
+	for {
+		if err := o.Observe(ctx); err != nil && ctx.Err() == nil && o.OnError != nil {
+			o.OnError(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

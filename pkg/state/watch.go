@@ -1,0 +1,111 @@
+package state
+
+import (
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/fit"
+)
+
+// Pods returns the handler for the informer of all pods.
+func (m *Mirror) Pods() cache.ResourceEventHandler {
+	return handle(func(p *corev1.Pod) {
+		converted := m.convert(p)
+		m.update(func() {
+			if finished(p) {
+				delete(m.pods, p.UID)
+				delete(m.assumed, p.UID)
+				return
+			}
+			m.pods[p.UID] = converted
+			if p.Spec.NodeName != "" {
+				delete(m.assumed, p.UID)
+			}
+		})
+	}, func(p *corev1.Pod) {
+		m.update(func() {
+			delete(m.pods, p.UID)
+			delete(m.assumed, p.UID)
+		})
+	})
+}
+
+func (m *Mirror) convert(p *corev1.Pod) *pod {
+	out := &pod{object: p, request: fit.Requests(p), ours: m.schedulerNames[p.Spec.SchedulerName]}
+	out.class, out.alone = fit.PodClass(p)
+	if ref := metav1.GetControllerOf(p); ref != nil && ref.Kind == "RayCluster" {
+		out.owner = ref.UID
+	}
+	return out
+}
+
+// Nodes returns the handler for the informer of all nodes.
+func (m *Mirror) Nodes() cache.ResourceEventHandler {
+	return handle(func(n *corev1.Node) {
+		m.update(func() { m.nodes[n.Name] = n })
+	}, func(n *corev1.Node) {
+		m.update(func() {
+			delete(m.nodes, n.Name)
+			delete(m.idle, n.Name)
+		})
+	})
+}
+
+// Queues returns the handler for the informer of queues.
+func (m *Mirror) Queues() cache.ResourceEventHandler {
+	return handle(func(q *queuev2.Queue) {
+		m.update(func() { m.queues[q.Name] = q })
+	}, func(q *queuev2.Queue) {
+		m.update(func() { delete(m.queues, q.Name) })
+	})
+}
+
+// RayClusters returns the handler for the informer of RayClusters.
+func (m *Mirror) RayClusters() cache.ResourceEventHandler {
+	return handle(func(rc *rayv1.RayCluster) {
+		m.update(func() { m.clusters[rc.UID] = rc })
+	}, func(rc *rayv1.RayCluster) {
+		m.update(func() { delete(m.clusters, rc.UID) })
+	})
+}
+
+// CapacityRequests returns the handler for the informer of CapacityRequests.
+func (m *Mirror) CapacityRequests() cache.ResourceEventHandler {
+	return handle(m.setRequest, func(r *v1alpha1.CapacityRequest) {
+		m.update(func() { delete(m.requests, types.NamespacedName{Namespace: r.Namespace, Name: r.Name}) })
+	})
+}
+
+func finished(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// handle makes an event handler out of what to do with an object that is there and one that is
+// gone. A deletion that the watch missed arrives as a tombstone with the last known object.
+func handle[T any](there, gone func(T)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) {
+			if t, ok := o.(T); ok {
+				there(t)
+			}
+		},
+		UpdateFunc: func(_, o any) {
+			if t, ok := o.(T); ok {
+				there(t)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = tombstone.Obj
+			}
+			if t, ok := o.(T); ok {
+				gone(t)
+			}
+		},
+	}
+}
