@@ -1,0 +1,175 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// ConfigurationAPIVersion is the apiVersion of a configuration file.
+	ConfigurationAPIVersion = "config.capmgr.io/v1alpha1"
+	// ConfigurationKind is the kind of a configuration file.
+	ConfigurationKind = "CapacityManagerConfiguration"
+)
+
+// Config is the short name of the configuration in Go code.
+type Config = CapacityManagerConfiguration
+
+// CapacityManagerConfiguration is all that an operator decides for one manager:
+// whose pods it schedules, which nodes it may buy, for which queue and for how much.
+//
+// In a value that Load or Decode returned, fields documented with a default are
+// set, and every other nil pointer means that the operator set no such bound.
+type CapacityManagerConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// SchedulerNames are the values of a pod's spec.schedulerName that this manager
+	// answers to. Default: capmgr and kai-scheduler. KubeRay only knows the latter.
+	SchedulerNames []string `json:"schedulerNames,omitempty"`
+
+	// DefaultQueue takes work that carries no queue label. Empty: such work waits
+	// with the reason QueueNotFound.
+	DefaultQueue string `json:"defaultQueue,omitempty"`
+
+	// Limits bound buying over all queues together.
+	Limits ClusterLimits `json:"limits,omitempty,omitzero"`
+
+	// Defaults apply to queues that the file says nothing about.
+	Defaults QueueDefaults `json:"defaults,omitempty,omitzero"`
+
+	// NodeGroups are all the groups that may be bought from. Nodes of other groups
+	// are used, but never bought and never given back.
+	NodeGroups []NodeGroup `json:"nodeGroups,omitempty"`
+
+	// Queues hold the bounds on buying for queues, by queue name. A queue without an
+	// entry takes the scaling of its nearest ancestor that has one, then of Defaults;
+	// that walk needs the Queue objects and happens where they are known.
+	Queues map[string]QueueConfiguration `json:"queues,omitempty"`
+
+	// AWS says how to reach the cloud that groups of provider aws live in.
+	AWS AWSConfiguration `json:"aws,omitempty,omitzero"`
+
+	// LeaderElection names the Lease that makes one replica the only writer.
+	LeaderElection LeaderElection `json:"leaderElection,omitempty,omitzero"`
+
+	// ObserveInterval is the time between two looks at the cloud. Default 10s.
+	ObserveInterval *metav1.Duration `json:"observeInterval,omitempty"`
+}
+
+// ClusterLimits bound buying over all queues. Nodes outside the configured groups
+// do not count.
+type ClusterLimits struct {
+	// MaxNodes bounds the nodes of all groups, running and coming. Absent: no bound
+	// but those of the groups.
+	MaxNodes *int32 `json:"maxNodes,omitempty"`
+
+	// MaxHourlyCost bounds what those nodes cost, in dollars per hour. Absent: no bound.
+	MaxHourlyCost *Dollars `json:"maxHourlyCost,omitempty"`
+
+	// MaxNewNodesPerHour bounds the nodes bought in any sixty minutes, whatever
+	// became of them: it stops a loop of buying and giving back. Absent: no bound.
+	MaxNewNodesPerHour *int32 `json:"maxNewNodesPerHour,omitempty"`
+}
+
+// QueueDefaults apply where neither a queue nor an ancestor of it is configured.
+type QueueDefaults struct {
+	// Scaling bounds buying for such a queue. Absent: nothing is bought for it.
+	Scaling *Scaling `json:"scaling,omitempty"`
+}
+
+// QueueConfiguration is what the file says about one queue.
+type QueueConfiguration struct {
+	// Scaling bounds buying for the queue. Absent: inherited.
+	Scaling *Scaling `json:"scaling,omitempty"`
+}
+
+// LeaderElection names a Lease.
+type LeaderElection struct {
+	// Namespace of the Lease. Default capmgr-system.
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the Lease. Default capmgr.
+	Name string `json:"name,omitempty"`
+}
+
+// AWSConfiguration says how to reach AWS. Credentials never stand here: they come
+// from the environment of the pod (IRSA or Pod Identity).
+type AWSConfiguration struct {
+	// Region such as us-east-1. Empty: from the environment, AWS_REGION.
+	Region string `json:"region,omitempty"`
+
+	// Endpoint is an absolute http or https URL that takes the place of the
+	// service endpoints, for a test server or a private endpoint. Empty: from the
+	// environment (AWS_ENDPOINT_URL), else the public one.
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// ClusterName becomes the tag capmgr.io/cluster of each launched instance; the
+	// IAM policies confine every change to what carries it. Empty: not tagged.
+	ClusterName string `json:"clusterName,omitempty"`
+}
+
+// NodeGroup is a set of like nodes that can be bought and given back.
+type NodeGroup struct {
+	// Name is how queues, bounds and messages call the group; at most 63 characters.
+	Name string `json:"name"`
+
+	// Provider is who delivers the nodes: aws.
+	Provider Provider `json:"provider"`
+
+	// AWS names the group at provider aws, and only there.
+	AWS *AWSNodeGroup `json:"aws,omitempty"`
+
+	// HourlyPrice of one node, in dollars. Absent: the provider's own price.
+	HourlyPrice *Dollars `json:"hourlyPrice,omitempty"`
+
+	// Zone is the failure domain that the nodes come up in. Empty: read from the provider.
+	Zone string `json:"zone,omitempty"`
+
+	// Labels that the nodes will carry, beside those that the provider tells of.
+	// They are a promise to the decision, not an instruction to the cloud.
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Taints that the nodes will carry for as long as they live. As with Labels,
+	// the launch template puts them there.
+	Taints []corev1.Taint `json:"taints,omitempty"`
+
+	// StartupTaints are keys of taints that the nodes carry while they boot and
+	// that something else removes: a node with one is coming, not unusable.
+	StartupTaints []string `json:"startupTaints,omitempty"`
+
+	// MinNodes are kept even when idle. Default 0.
+	MinNodes int32 `json:"minNodes,omitempty"`
+
+	// MaxNodes bounds the group, running and coming. Required, because a bound that
+	// was forgotten costs money.
+	MaxNodes *int32 `json:"maxNodes,omitempty"`
+
+	// IdleAfter is how long a node must have been idle before it is given back. Default 5m.
+	IdleAfter *metav1.Duration `json:"idleAfter,omitempty"`
+
+	// ExpectedBootTime is the time from buying to usable that is assumed until it
+	// has been learned. Default 4m.
+	ExpectedBootTime *metav1.Duration `json:"expectedBootTime,omitempty"`
+
+	// ProvisionTimeout is when nodes that are not usable yet are given up and given
+	// back. Default 15m.
+	ProvisionTimeout *metav1.Duration `json:"provisionTimeout,omitempty"`
+
+	// AllowSharedASG accepts a group that Cluster Autoscaler is told to manage as
+	// well. Two writers of one desired count lose each other's nodes, hence false
+	// by default.
+	AllowSharedASG bool `json:"allowSharedASG,omitempty"`
+}
+
+// Provider names who delivers nodes.
+type Provider string
+
+// ProviderAWS buys through EC2 Auto Scaling groups.
+const ProviderAWS Provider = "aws"
+
+// AWSNodeGroup names a group at AWS.
+type AWSNodeGroup struct {
+	// AutoScalingGroup is the name of the group; at most 255 characters. It must be
+	// of one instance type, zone and purchase option: a gang needs to know what it
+	// will get.
+	AutoScalingGroup string `json:"autoScalingGroup"`
+}

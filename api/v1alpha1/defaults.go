@@ -1,0 +1,53 @@
+package v1alpha1
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// DefaultIdleAfter is how long a node idles before it is given back.
+	DefaultIdleAfter = 5 * time.Minute
+	// DefaultExpectedBootTime is the time from buying a node to its GPUs being advertised.
+	DefaultExpectedBootTime = 4 * time.Minute
+	// DefaultProvisionTimeout is when nodes that never became usable are given up.
+	DefaultProvisionTimeout = 15 * time.Minute
+	// DefaultObserveInterval is the time between two looks at the cloud.
+	DefaultObserveInterval = 10 * time.Second
+	// DefaultLeaderElectionNamespace is where the Lease lives.
+	DefaultLeaderElectionNamespace = "capmgr-system"
+	// DefaultLeaderElectionName is the name of the Lease.
+	DefaultLeaderElectionName = "capmgr"
+)
+
+// DefaultSchedulerNames are the scheduler names that a manager answers to when the
+// file names none.
+func DefaultSchedulerNames() []string { return []string{"capmgr", "kai-scheduler"} }
+
+// SetDefaults fills what the file left out. Zero that was written is kept, because
+// where it is wrong the operator shall hear of it. It may run twice.
+func SetDefaults(c *CapacityManagerConfiguration) {
+	if c.SchedulerNames == nil {
+		c.SchedulerNames = DefaultSchedulerNames()
+	}
+	if c.LeaderElection.Namespace == "" {
+		c.LeaderElection.Namespace = DefaultLeaderElectionNamespace
+	}
+	if c.LeaderElection.Name == "" {
+		c.LeaderElection.Name = DefaultLeaderElectionName
+	}
+	setDuration(&c.ObserveInterval, DefaultObserveInterval)
+	for i := range c.NodeGroups {
+		g := &c.NodeGroups[i]
+		setDuration(&g.IdleAfter, DefaultIdleAfter)
+		setDuration(&g.ExpectedBootTime, DefaultExpectedBootTime)
+		setDuration(&g.ProvisionTimeout, DefaultProvisionTimeout)
+	}
+}
+
+func setDuration(d **metav1.Duration, value time.Duration) {
+	if *d == nil {
+		*d = &metav1.Duration{Duration: value}
+	}
+}

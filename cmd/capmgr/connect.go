@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+	"github.com/capmgr/capmgr/api/v1alpha1"
+)
+
+// newScheme knows every kind that capmgr reads or writes.
+func newScheme() (*runtime.Scheme, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, rayv1.AddToScheme, queuev2.AddToScheme, v1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			return nil, fmt.Errorf("register API types: %w", err)
+		}
+	}
+	return scheme, nil
+}
+
+// restConfig finds the API server: the file named, else KUBECONFIG, else the pod's own account.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, errors.New("no API server is configured: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
+	case err != nil:
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return unthrottled(config), nil
+}
+
+// unthrottled leaves pacing to the API server's own priority and fairness: a limit in the client
+// would hold back the binds of a large gang.
+func unthrottled(config *rest.Config) *rest.Config {
+	config.QPS = -1
+	config.UserAgent = "capmgr/" + version
+	return config
+}
+
+// checkServer says in one line what is missing on the API server, before anything is started.
+func checkServer(config *rest.Config) error {
+	client, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", config.Host, err)
+	}
+	if _, err := client.ServerVersion(); err != nil {
+		return fmt.Errorf("reach the API server at %s: %w", config.Host, err)
+	}
+	for _, need := range []struct {
+		gv         schema.GroupVersion
+		kind, from string
+	}{
+		{queuev2.GroupVersion, "Queue", "apply deploy/base"},
+		{v1alpha1.GroupVersion, "CapacityRequest", "apply deploy/base"},
+		{rayv1.GroupVersion, "RayCluster", "install KubeRay"},
+	} {
+		list, err := client.ServerResourcesForGroupVersion(need.gv.String())
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("list the kinds of %s: %w", need.gv, err)
+		}
+		if err != nil || !slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == need.kind }) {
+			return fmt.Errorf("the API server does not know the kind %s of %s: %s", need.kind, need.gv, need.from)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/scheduler"
+)
+
+func newPlanCommand() *cobra.Command {
+	var config, kubeconfig, output string
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what capmgr would do now, and do nothing",
+		Long: `Makes one decision on the cluster and the cloud as they are now and prints it: the same decision
+that the running manager would make, with nobody to carry it out.
+
+Exit status: 0 nothing to do, 1 there are steps, 255 an error.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			setLogger(-3) // errors only: the plan is the output
+			p, err := decideOnce(cmd.Context(), config, kubeconfig)
+			if err != nil {
+				return err
+			}
+			if err := printPlan(cmd.OutOrStdout(), p, output); err != nil {
+				return err
+			}
+			if len(p.Steps) > 0 {
+				return exitCode(1)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&config, "config", "/etc/capmgr/config.yaml", "configuration file")
+	f.StringVar(&kubeconfig, "kubeconfig", "", "kubeconfig file (default: KUBECONFIG, or the pod's service account)")
+	f.StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+// decideOnce reads cluster and cloud once and decides.
+func decideOnce(ctx context.Context, configPath, kubeconfig string) (*plan.Plan, error) {
+	config, err := v1alpha1.Load(configPath)
+	if err != nil {
+		return nil, err
+	}
+	rc, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkServer(rc); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	w, err := newWorld(ctx, config, rc)
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	custom, err := cache.New(rc, cache.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("watch the cluster: %w", err)
+	}
+	if err := w.follow(ctx, custom); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- w.Start(ctx) }()
+	go func() { ended <- custom.Start(ctx) }()
+	if err := w.observer.Observe(ctx); err != nil {
+		return nil, err
+	}
+	if !w.awaitSync(ctx) {
+		return nil, fmt.Errorf("the cluster could not be read within %s", observeTimeout)
+	}
+	s := w.mirror.Snapshot(time.Now())
+	w.fit.Begin(s)
+	return scheduler.Decide(s, w.fit), nil
+}
+
+func printPlan(out io.Writer, p *plan.Plan, format string) error {
+	switch format {
+	case "json":
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(p)
+	case "text":
+		plan.Fprint(out, p)
+		return nil
+	}
+	return fmt.Errorf("--output %q is unknown: text or json", format)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/cloud/aws"
+	"github.com/capmgr/capmgr/pkg/fit"
+	"github.com/capmgr/capmgr/pkg/state"
+)
+
+// world is everything that a decision reads: the mirror and what feeds it.
+type world struct {
+	kube      kubernetes.Interface
+	mirror    *state.Mirror
+	fit       *fit.Checker
+	observer  *state.Observer
+	providers map[v1alpha1.Provider]cloud.Provider
+
+	core   informers.SharedInformerFactory // Kubernetes' own kinds, shared with the fit check's plugins
+	synced []toolscache.InformerSynced
+}
+
+// newWorld wires informers and cloud to a mirror. Nothing runs before start.
+func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*world, error) {
+	kube, err := kubernetes.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", rc.Host, err)
+	}
+	providers, err := newProviders(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	w := &world{
+		kube: kube, providers: providers, mirror: state.New(config),
+		core: informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(withoutManagedFields)),
+	}
+	if w.fit, err = fit.New(w.core); err != nil {
+		return nil, fmt.Errorf("set up the fit check: %w", err)
+	}
+	w.observer = &state.Observer{
+		Mirror: w.mirror, Providers: providers, Groups: config.NodeGroups, Interval: config.ObserveInterval.Duration}
+	for _, feed := range []struct {
+		informer toolscache.SharedIndexInformer
+		handler  toolscache.ResourceEventHandler
+	}{
+		{w.core.Core().V1().Pods().Informer(), w.mirror.Pods()},
+		{w.core.Core().V1().Nodes().Informer(), w.mirror.Nodes()},
+	} {
+		reg, err := feed.informer.AddEventHandler(feed.handler)
+		if err != nil {
+			return nil, fmt.Errorf("watch the cluster: %w", err)
+		}
+		w.synced = append(w.synced, reg.HasSynced)
+	}
+	return w, nil
+}
+
+// follow feeds the custom kinds from a cache that the caller starts.
+func (w *world) follow(ctx context.Context, custom cache.Cache) error {
+	for _, feed := range []struct {
+		object  client.Object
+		handler toolscache.ResourceEventHandler
+	}{
+		{&queuev2.Queue{}, w.mirror.Queues()},
+		{&rayv1.RayCluster{}, w.mirror.RayClusters()},
+		{&v1alpha1.CapacityRequest{}, w.mirror.CapacityRequests()},
+	} {
+		informer, err := custom.GetInformer(ctx, feed.object, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", feed.object, err)
+		}
+		reg, err := informer.AddEventHandler(feed.handler)
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", feed.object, err)
+		}
+		w.synced = append(w.synced, reg.HasSynced)
+	}
+	return nil
+}
+
+// Start runs the informers of Kubernetes' own kinds until ctx ends.
+func (w *world) Start(ctx context.Context) error {
+	w.core.Start(ctx.Done())
+	<-ctx.Done()
+	w.core.Shutdown()
+	return nil
+}
+
+// NeedLeaderElection is false: a standby follows along, so that it can take over at once.
+func (w *world) NeedLeaderElection() bool { return false }
+
+// awaitSync waits until the mirror has seen every object that existed at the start.
+func (w *world) awaitSync(ctx context.Context) bool {
+	w.core.WaitForCacheSync(ctx.Done())
+	return toolscache.WaitForCacheSync(ctx.Done(), w.synced...)
+}
+
+// newProviders connects to the clouds that the node groups name.
+func newProviders(ctx context.Context, config *v1alpha1.Config) (map[v1alpha1.Provider]cloud.Provider, error) {
+	providers := map[v1alpha1.Provider]cloud.Provider{}
+	for _, g := range config.NodeGroups {
+		if providers[g.Provider] != nil {
+			continue
+		}
+		if g.Provider != v1alpha1.ProviderAWS {
+			return nil, fmt.Errorf("node group %s: provider %q is not built in", g.Name, g.Provider)
+		}
+		p, err := aws.New(ctx, aws.Options{
+			Region: config.AWS.Region, Endpoint: config.AWS.Endpoint, ClusterName: config.AWS.ClusterName})
+		if err != nil {
+			return nil, err
+		}
+		providers[g.Provider] = p
+	}
+	return providers, nil
+}
+
+// withoutManagedFields drops what nobody here reads and what is often half of an object.
+func withoutManagedFields(o any) (any, error) {
+	if accessor, err := meta.Accessor(o); err == nil {
+		accessor.SetManagedFields(nil)
+	}
+	return o, nil
+}
+
+// observeTimeout bounds the first look at the cloud, which a command waits for.
+const observeTimeout = 30 * time.Second

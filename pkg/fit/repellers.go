@@ -1,0 +1,160 @@
+package fit
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	schedulerframework "k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// repellers knows which ordinary pods the required anti-affinity of other pods might keep away
+// from a node. It only decides which road a question takes: pods that some term selects go the
+// slow one, which also looks at where the terms reach.
+type repellers struct {
+	current bool
+	byNode  map[string]nodeTerms // of bound pods, kept while the node does not change
+	bound   []schedulerframework.AffinityTerm
+
+	applied []snapshot.Placed
+	placed  []schedulerframework.AffinityTerm
+
+	concerned map[*corev1.Pod]bool // answers for bound and placed together
+}
+
+type nodeTerms struct {
+	node  *snapshot.Node
+	terms []schedulerframework.AffinityTerm
+}
+
+func newRepellers() *repellers {
+	return &repellers{byNode: map[string]nodeTerms{}, concerned: map[*corev1.Pod]bool{}}
+}
+
+// expire says that a new decision has begun.
+func (r *repellers) expire() { r.current = false }
+
+// concern says whether a pod that is bound, placed, or comes with the node asked about may repel
+// this one. A term that selects namespaces by their labels counts as selecting them all; a pod that
+// the decision removed still counts. Both only cost time.
+func (r *repellers) concern(nodes []*snapshot.Node, pod *corev1.Pod, node *snapshot.Node, placed []snapshot.Placed) bool {
+	if !r.current {
+		r.update(nodes)
+	}
+	r.follow(placed)
+	hit, known := r.concerned[pod]
+	if !known {
+		hit = selectsAny(r.bound, pod) || selectsAny(r.placed, pod)
+		r.concerned[pod] = hit
+	}
+	return hit || !r.covers(node) && selectsAny(termsOn(node), pod)
+}
+
+// update collects the terms of all bound pods, looking only at nodes that changed.
+func (r *repellers) update(nodes []*snapshot.Node) {
+	byNode := make(map[string]nodeTerms, len(nodes))
+	var all []schedulerframework.AffinityTerm
+	for _, n := range nodes {
+		was, known := r.byNode[n.Name]
+		if !known || !sameNode(was.node, n) {
+			was.terms = termsOn(n)
+		}
+		was.node = n
+		byNode[n.Name] = was
+		all = append(all, was.terms...)
+	}
+	r.byNode, r.bound, r.current = byNode, distinct(all), true
+	r.undo()
+}
+
+// follow adds the terms of pods that were placed since the last question.
+func (r *repellers) follow(placed []snapshot.Placed) {
+	if !startsWith(placed, r.applied) {
+		r.undo()
+	}
+	for _, p := range placed[len(r.applied):] {
+		r.applied = append(r.applied, p)
+		if p.Node == nil {
+			continue
+		}
+		more := termsOn(&snapshot.Node{Pods: []*snapshot.Pod{p.Pod}})
+		if !r.covers(p.Node) {
+			more = append(more, termsOn(p.Node)...)
+		}
+		if len(more) > 0 {
+			r.placed = distinct(append(r.placed, more...))
+			clear(r.concerned)
+		}
+	}
+}
+
+func (r *repellers) undo() {
+	r.applied, r.placed = nil, nil
+	r.concerned = map[*corev1.Pod]bool{}
+}
+
+// covers says whether the node's pods are among the bound ones.
+func (r *repellers) covers(n *snapshot.Node) bool { return r.byNode[n.Name].node == n }
+
+func termsOn(n *snapshot.Node) []schedulerframework.AffinityTerm {
+	var terms []schedulerframework.AffinityTerm
+	for _, p := range n.Pods {
+		if p.Object != nil && p.Object.Spec.Affinity != nil {
+			terms = append(terms, antiAffinity(p.Object)...)
+		}
+	}
+	return terms
+}
+
+// antiAffinity parses the required terms as the scheduler does. Terms that it cannot parse repel
+// nothing there, and so not here.
+func antiAffinity(pod *corev1.Pod) []schedulerframework.AffinityTerm {
+	terms, err := schedulerframework.GetAffinityTerms(pod, schedulerframework.GetPodAntiAffinityTerms(pod.Spec.Affinity))
+	if err != nil {
+		return nil
+	}
+	return terms
+}
+
+func selectsAny(terms []schedulerframework.AffinityTerm, pod *corev1.Pod) bool {
+	for i := range terms {
+		t := &terms[i]
+		if (t.Namespaces.Has(pod.Namespace) || byLabels(t)) && t.Selector.Matches(labels.Set(pod.Labels)) {
+			return true
+		}
+	}
+	return false
+}
+
+// byLabels says whether the term selects namespaces by label. The scheduler gives a term without a
+// namespace selector one that matches nothing.
+func byLabels(t *schedulerframework.AffinityTerm) bool {
+	return t.NamespaceSelector != labels.Nothing()
+}
+
+// distinct drops terms that select the same pods; where they reach does not matter here. Every
+// replica of a Deployment brings the same term.
+func distinct(terms []schedulerframework.AffinityTerm) []schedulerframework.AffinityTerm {
+	seen := map[string]bool{}
+	var out []schedulerframework.AffinityTerm
+	for _, t := range terms {
+		if key := termKey(t); !seen[key] {
+			seen[key] = true
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func termKey(t schedulerframework.AffinityTerm) string {
+	namespaces := t.Namespaces.UnsortedList()
+	slices.Sort(namespaces)
+	anywhere := "named"
+	if byLabels(&t) {
+		anywhere = "any"
+	}
+	return strings.Join(namespaces, ",") + "|" + anywhere + "|" + t.Selector.String()
+}
