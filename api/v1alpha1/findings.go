@@ -7,6 +7,8 @@ import (
 )
 
 // InvalidError says all that is wrong with a configuration.
+//
+// +kubebuilder:object:generate=false
 type InvalidError struct {
 	// Errors hold one entry per finding. Detail is a whole sentence part: what is
 	// wrong, and what to write instead.
@@ -44,6 +46,8 @@ func invalidDocument(err error) error {
 
 // findings collect errors, one per field: a value that has the wrong type is
 // dropped before the rules see it, and must not be reported as missing as well.
+//
+// +kubebuilder:object:generate=false
 type findings struct {
 	errors  field.ErrorList
 	settled []string

@@ -27,6 +27,9 @@ func checkShape(tree any, found *findings) any {
 	return clean
 }
 
+// shape compares values with types and reports to found.
+//
+// +kubebuilder:object:generate=false
 type shape struct{ found *findings }
 
 var (

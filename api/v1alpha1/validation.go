@@ -33,6 +33,8 @@ func Validate(c *CapacityManagerConfiguration) field.ErrorList {
 }
 
 // validator collects findings; its methods are the rules.
+//
+// +kubebuilder:object:generate=false
 type validator struct {
 	config *CapacityManagerConfiguration
 	errs   field.ErrorList

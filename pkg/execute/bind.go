@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,11 +48,30 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 	_ = group.Wait() // errors are collected per gang
 	var errs []error
 	for k := range results {
-		if r := &results[k]; r.bind != nil && len(r.failed) > 0 {
+		switch r := &results[k]; {
+		case r.bind == nil:
+		case len(r.failed) > 0:
 			errs = append(errs, e.repair(ctx, r))
+		default:
+			e.announce(r.bind)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// announce tells the users of a gang where its pods went.
+func (e *Executor) announce(b *plan.Bind) {
+	const most = 8 // an event is one line
+	var pods []string
+	for k, a := range b.Assignments {
+		if k == most {
+			pods = append(pods, fmt.Sprintf("and %d more", len(b.Assignments)-most))
+			break
+		}
+		pods = append(pods, a.Pod+" to "+a.Node)
+	}
+	e.Log.Info("Bound pods", "gang", b.Gang.String(), "queue", b.Queue, "pods", len(b.Assignments))
+	e.event(b.Gang, "Normal", "Scheduled", fmt.Sprintf("Bound %d pods in one decision: %s", len(b.Assignments), strings.Join(pods, ", ")))
 }
 
 // reserve checks every assignment of a gang against what is known by now and assumes them all, or

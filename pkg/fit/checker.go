@@ -40,10 +40,12 @@ type Checker struct {
 // classes is a pair of snapshot.Pod.Class and snapshot.Node.Class.
 type classes struct{ pod, node string }
 
-// New builds a Checker over the informers that kube-scheduler's plugins read (volumes, claims,
-// storage classes, namespaces). It must be called before the factory is started, and nothing may
-// be asked before the factory has synced. The plugin framework keeps one goroutine per Checker
-// for as long as the program runs: build Checkers at start, not per decision.
+// New builds a Checker over the informers that kube-scheduler's plugins ask for: pods, nodes,
+// namespaces, volumes, claims, storage classes, the storage.k8s.io kinds about CSI, and the
+// workloads and budgets that default spreading and preemption read. It must be called before the
+// factory is started, and nothing may be asked before the factory has synced. The plugin framework
+// keeps one goroutine per Checker until the program ends: build Checkers at start, not per
+// decision.
 func New(factory informers.SharedInformerFactory) (*Checker, error) {
 	p, err := newPlugins(factory)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/autoscaler/cluster-autoscaler/simulator/clustersnapshot/predicate"
 	"k8s.io/autoscaler/cluster-autoscaler/simulator/clustersnapshot/store"
 	"k8s.io/autoscaler/cluster-autoscaler/simulator/framework"
@@ -192,6 +193,41 @@ func TestSlowRoadAnswersLikePredicates(t *testing.T) {
 	}
 	if fitting*4 < questions || fitting*10 > questions*9 {
 		t.Errorf("%d of %d fit: the sample tells little", fitting, questions)
+	}
+}
+
+// Members of a gang are alike, so that what was computed for the first serves the others.
+func TestGangAnswersLikePredicates(t *testing.T) {
+	o := oracle{framework.NewTestFrameworkHandleOrDie(t)}
+	c := newChecker(t)
+	for seed := range uint64(60) {
+		d := dice{rand.New(rand.NewPCG(7, seed))}
+		var nodes []*snapshot.Node
+		for i := range 7 {
+			nodes = append(nodes, newNode(fmt.Sprintf("n%d", i), inZone(d.of("a", "b", "c", "d"))))
+		}
+		with(nodes[d.IntN(4)], d.pod("bound"))
+		c.Begin(worldOf(nodes[:4]...))
+		kinds := []*snapshot.Pod{d.alonePod("first"), d.pod("second")}
+		var placed []snapshot.Placed
+		for i := range 14 {
+			p := *kinds[min(d.IntN(4), 1)]
+			p.Object = p.Object.DeepCopy()
+			p.Object.Name, p.Object.UID = fmt.Sprint("p", i), types.UID(fmt.Sprint("p", i))
+			var fitting []*snapshot.Node
+			for _, n := range nodes {
+				why, want := c.Fits(&p, n, placed), o.fits(t, &p, n, seenBy(nodes, n, placed), placed)
+				if (why == "") != want {
+					t.Fatalf("seed %d, %s on %s after %d: got %q, the predicates say %t", seed, p.Name, n.Name, len(placed), why, want)
+				}
+				if want {
+					fitting = append(fitting, n)
+				}
+			}
+			if len(fitting) > 0 {
+				placed = append(placed, snapshot.Placed{Pod: &p, Node: fitting[d.IntN(len(fitting))]})
+			}
+		}
 	}
 }
 

@@ -65,9 +65,7 @@ func (p plugins) filter(pre prepared, info *schedulerframework.NodeInfo) answer 
 
 // extend adds one pod on one node to what PreFilter has computed. False: it must be computed anew.
 func (p plugins) extend(pre prepared, added *corev1.Pod, info *schedulerframework.NodeInfo) bool {
-	// A plugin that PreFilter has found to be without work is not told of the addition. That is
-	// right but for inter-pod affinity, which the added pod may bring into play by repelling.
-	if !pre.status.IsSuccess() || pre.state.SkipFilterPlugins.Has(names.InterPodAffinity) && len(antiAffinity(added)) > 0 {
+	if !pre.status.IsSuccess() || !extensible(pre.state, added) {
 		return false
 	}
 	podInfo, err := schedulerframework.NewPodInfo(added)
@@ -77,6 +75,17 @@ func (p plugins) extend(pre prepared, added *corev1.Pod, info *schedulerframewor
 	p.handle.DelegatingLister.UpdateDelegate(pre.model)
 	defer p.handle.DelegatingLister.ResetDelegate()
 	return p.handle.Framework.RunPreFilterExtensionAddPod(context.Background(), pre.state, pre.pod, podInfo, info).IsSuccess()
+}
+
+// extensible says whether the plugins keep their account right when a pod is added. Two do not,
+// because kube-scheduler only adds and removes on one node at a time, to try preemption:
+// topology spread remembers just the two emptiest domains, so that after additions in both it
+// takes a third, emptier one for as full as they are; and a plugin that had nothing to look at is
+// not told of additions, though one that repels gives inter-pod affinity something to look at.
+func extensible(state *schedulerframework.CycleState, added *corev1.Pod) bool {
+	spreads := !state.SkipFilterPlugins.Has(names.PodTopologySpread)
+	affinity := !state.SkipFilterPlugins.Has(names.InterPodAffinity)
+	return !spreads && (affinity || len(antiAffinity(added)) == 0)
 }
 
 // lonely is a model of one node without pods.

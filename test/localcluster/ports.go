@@ -92,3 +92,13 @@ func (c *Cluster) startServerOn(ctx context.Context, s server, ports []int) erro
 	}
 	return errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
 }
+
+// FreePort returns a port of 127.0.0.1 that nobody listens on just now, for a
+// process that is started beside the cluster.
+func FreePort() (int, error) {
+	ports, err := freePorts(1)
+	if err != nil {
+		return 0, err
+	}
+	return ports[0], nil
+}

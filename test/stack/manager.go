@@ -1,0 +1,79 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/capmgr/capmgr/test/localcluster"
+)
+
+// environment is how the manager finds the fake AWS; the credentials open nothing.
+func (s *Stack) environment() []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + s.awsURL, "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=AKIAFAKE", "AWS_SECRET_ACCESS_KEY=fake", "AWS_EC2_METADATA_DISABLED=true",
+		"KUBECONFIG=" + s.account,
+	}
+}
+
+// StartManager runs `capmgr run` under its service account and waits until it is ready.
+func (s *Stack) StartManager(ctx context.Context) error {
+	port, err := localcluster.FreePort()
+	if err != nil {
+		return err
+	}
+	probe := fmt.Sprintf("127.0.0.1:%d", port)
+	p, err := s.StartProcess(ctx, localcluster.ProcessSpec{
+		Name: ManagerProcess, Path: filepath.Join(s.bin, "capmgr"), Env: s.environment(),
+		Args: []string{"run", "--config=" + s.config, "--metrics-bind-address=0", "--health-probe-bind-address=" + probe, "-v=1"},
+	})
+	if err != nil {
+		return err
+	}
+	return poll(ctx, 60*time.Second, "capmgr to be ready", func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.Done():
+			return false, fmt.Errorf("it ended; its log is %s: %w", p.LogPath, errors.Join(p.Err(), errors.New("capmgr is not running")))
+		default:
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probe+"/readyz", nil)
+		if err != nil {
+			return false, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, nil //nolint:nilerr // not listening yet
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK, nil
+	})
+}
+
+// Capmgr runs a subcommand as the administrator and returns what it printed and its exit status.
+func (s *Stack) Capmgr(ctx context.Context, args ...string) (stdout, stderr string, status int, err error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, "capmgr"), args...) //nolint:gosec // our own binary
+	cmd.Env = append(os.Environ(), append(s.environment(), "KUBECONFIG="+s.Kubeconfig)...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return out.String(), errOut.String(), exit.ExitCode(), nil
+	}
+	return out.String(), errOut.String(), 0, err
+}
+
+// ConfigPath is the configuration file that the manager runs with.
+func (s *Stack) ConfigPath() string { return s.config }
+
+// SamplePath is the path of one of KubeRay's own samples, as downloaded.
+func (s *Stack) SamplePath(name string) string {
+	return filepath.Join(s.share, "kuberay", "samples", name)
+}
