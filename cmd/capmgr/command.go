@@ -34,7 +34,7 @@ func newCommand() *cobra.Command {
 // setLogger sends all logs, those of the libraries too, to standard error in one format.
 // verbosity 0 is one line per decision with consequences.
 func setLogger(verbosity int) logr.Logger {
-	log := zap.New(zap.Level(zapcore.Level(-verbosity)), zap.WriteTo(os.Stderr)) //nolint:gosec // a small flag value
+	log := zap.New(zap.Level(zapcore.Level(-verbosity)), zap.WriteTo(os.Stderr), zap.StacktraceLevel(zapcore.PanicLevel)) //nolint:gosec // a small flag value
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("kubernetes").V(2)) // libraries are chatty at their level 0
 	return log

@@ -57,7 +57,7 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	e.Mirror.AssumeRequest(r)
 	e.Log.Info("Booked nodes", "gang", b.Gang.String(), "request", r.Name, "attempt", b.Attempt,
 		"nodeGroups", r.Spec.GroupNames(), "count", r.Spec.TotalNodes(), "dollarsPerHour", r.Spec.HourlyCost)
-	e.event(b.Gang, "Normal", "ScaleUpRequested", fmt.Sprintf("Requested %s", b.String()))
+	e.event(b.Gang, "Normal", "ScaleUpRequested", "Requested "+b.Nodes())
 	return nil
 }
 

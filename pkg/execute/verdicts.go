@@ -38,6 +38,9 @@ func (w *verdictWriter) submit(ctx context.Context, e *Executor, verdicts []plan
 	for _, v := range verdicts {
 		uid := v.Gang.UID
 		known[uid] = true
+		if v.Early {
+			continue
+		}
 		if w.written[uid] == v.Text() || w.written[uid] == "" && v.Previous == v.Text() {
 			delete(w.latest, uid)
 			continue
@@ -112,7 +115,7 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 	if err != nil {
 		return fmt.Errorf("write verdict on %s: %w", v.Gang, err)
 	}
-	if v.Reason != last && !(last == "" && v.Reason == plan.Running) {
+	if v.Reason != last && (last != "" || v.Reason != plan.Running) {
 		kind := "Warning"
 		if v.Reason == plan.Running || v.Reason == plan.WaitingForNodes || v.Reason == plan.Suspended {
 			kind = "Normal"

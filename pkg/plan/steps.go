@@ -50,12 +50,15 @@ type Book struct {
 func (Book) Kind() string { return "Book" }
 
 // String is the step in one line.
-func (b Book) String() string {
+func (b Book) String() string { return fmt.Sprintf("book %s for %s", b.Nodes(), b.Gang) }
+
+// Nodes says what is bought: "4 x g5-xlarge ($4.02/h)".
+func (b Book) Nodes() string {
 	var nodes []string
 	for _, p := range b.Purchases {
 		nodes = append(nodes, fmt.Sprintf("%d x %s", p.Count, p.Group))
 	}
-	return fmt.Sprintf("book %s for %s (%s/h)", strings.Join(nodes, ", "), b.Gang, b.HourlyCost)
+	return fmt.Sprintf("%s (%s/h)", strings.Join(nodes, ", "), b.HourlyCost)
 }
 
 // GrowNodeGroup launches what a Book step wrote down.

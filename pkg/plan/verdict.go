@@ -43,6 +43,7 @@ type Verdict struct {
 
 	ETA time.Time `json:"eta,omitzero"` // when the nodes are expected; zero when unknown
 
+	Early    bool   `json:"-"` // too soon to tell anyone: it is likely to change by itself in seconds
 	Previous string `json:"-"` // the verdict as last written on the owner
 }
 

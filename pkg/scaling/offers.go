@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -149,10 +150,8 @@ func nameOf(i snapshot.Instance) string {
 func bookedFor(s *snapshot.Snapshot, instance string) snapshot.GangID {
 	for _, b := range s.Bookings {
 		for _, part := range b.Nodes {
-			for _, id := range part.Instances {
-				if id == instance {
-					return b.Gang
-				}
+			if slices.Contains(part.Instances, instance) {
+				return b.Gang
 			}
 		}
 	}

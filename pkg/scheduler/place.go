@@ -35,6 +35,10 @@ func (d *decision) decide(g *snapshot.Gang) (plan.Verdict, *plan.Bind) {
 		return say(v, b), nil
 	}
 	if b := m.incomplete(g); b != nil {
+		if settled := g.Created.Add(assembly); d.s.Now.Before(settled) {
+			v.Early = true
+			d.look(settled)
+		}
 		return say(v, b), nil
 	}
 	if d.s.Now.Before(g.HeldUntil) {
@@ -49,7 +53,7 @@ func (d *decision) decide(g *snapshot.Gang) (plan.Verdict, *plan.Bind) {
 	if why == nil {
 		return d.bindNow(v, g, m, mark, bookings)
 	}
-	if open := d.track(g, bookings, why, pod); open != nil {
+	if open := d.track(bookings, why, pod); open != nil {
 		d.room.placeAll(m.missing, g.ID, coming) // holds what it will use
 		v.ETA = open.ETA
 		return waiting(v, m, open.String(), "Waiting for the nodes that were bought for it"), nil
@@ -60,6 +64,9 @@ func (d *decision) decide(g *snapshot.Gang) (plan.Verdict, *plan.Bind) {
 	}
 	return d.buy(v, g, m, why, pod), nil
 }
+
+// assembly is how long a gang's pods may take to appear before anyone is told that some are missing.
+const assembly = 20 * time.Second
 
 // bindNow turns the placements since mark into a bind step, elastic members that find room too.
 func (d *decision) bindNow(v plan.Verdict, g *snapshot.Gang, m muster, mark int, bookings []*snapshot.Booking) (plan.Verdict, *plan.Bind) {
@@ -138,7 +145,7 @@ func (d *decision) elasticShort(g *snapshot.Gang, m muster) shortfall {
 // track follows a gang's bookings. It returns the progress of the one that is still worth waiting
 // for, and settles those that are not: instances that were lost or are late, and nodes that all
 // came and do not fit (why and pod say how).
-func (d *decision) track(g *snapshot.Gang, bookings []*snapshot.Booking, why misfits, pod *snapshot.Pod) *scaling.Progress {
+func (d *decision) track(bookings []*snapshot.Booking, why misfits, pod *snapshot.Pod) *scaling.Progress {
 	var open *scaling.Progress
 	for _, b := range bookings {
 		p := scaling.Track(d.s, b)

@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	if err := clear(o.dir); err != nil {
 		return err
 	}
@@ -61,18 +61,14 @@ func run(ctx context.Context, o options) (err error) {
 		t.end()
 		return interrupted(ctx, err)
 	}
-	passed := false
-	defer func() {
-		if o.keep && passed {
-			return
-		}
-		if stopErr := s.Stop(); stopErr != nil {
-			err = errors.Join(err, fmt.Errorf("stop: %w", stopErr))
-		}
-	}()
-	story := newStory(s, t)
-	story.tell(ctx)
+	newStory(s, t).tell(ctx)
 	t.end()
+	keep := o.keep && t.failed() == 0 && ctx.Err() == nil
+	if !keep {
+		if err := s.Stop(); err != nil {
+			return fmt.Errorf("stop everything: %w", err)
+		}
+	}
 	if ctx.Err() != nil {
 		return interrupted(ctx, ctx.Err())
 	}
@@ -80,11 +76,8 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	t.table()
-	if o.keep {
-		passed = t.failed() == 0
-		if passed {
-			howToGoOn(s)
-		}
+	if keep {
+		howToGoOn(s)
 	}
 	fmt.Printf("demo: %d passed, %d failed\n", t.passed(), t.failed())
 	if n := t.failed(); n > 0 {

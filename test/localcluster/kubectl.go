@@ -59,7 +59,7 @@ func (c *Cluster) install(ctx context.Context, paths ...string) error {
 		if _, done := c.installed.Load(absolute); done {
 			continue
 		}
-		c.progress("installing CRDs from " + strings.TrimPrefix(absolute, c.share+string(filepath.Separator)))
+		c.progress("installing CRDs from " + filepath.Join(filepath.Base(filepath.Dir(absolute)), filepath.Base(absolute)))
 		if err := c.Apply(ctx, absolute); err != nil {
 			return err
 		}

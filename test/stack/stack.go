@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
@@ -75,7 +76,11 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	}
 	s.Cluster, err = localcluster.Start(ctx, localcluster.Options{
 		Dir: o.Dir, Bin: bin, Share: share, Detached: o.Detached, Progress: progress,
-		CRDs: []string{filepath.Join(share, "kuberay", "crds"), filepath.Join(s.Root, "deploy", "base", "crds")},
+		CRDs: []string{
+			filepath.Join(share, "kuberay", "crds"),
+			filepath.Join(s.Root, "deploy", "base", "crds", "queues.yaml"),
+			filepath.Join(s.Root, "deploy", "base", "crds", "capacityrequests.yaml"),
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -151,8 +156,8 @@ func (s *Stack) startAWS(ctx context.Context, config *fakeaws.Config) error {
 		default:
 		}
 		url, err := os.ReadFile(address)
-		s.awsURL = string(url)
-		if err == nil && len(url) > 0 {
+		s.awsURL = strings.TrimSpace(string(url))
+		if err == nil && s.awsURL != "" {
 			s.AWS = fakeaws.NewAdmin(s.awsURL)
 		}
 		return s.AWS != nil, nil
