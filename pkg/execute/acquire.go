@@ -85,12 +85,24 @@ func (e *Executor) Resume(ctx context.Context) {
 
 func (e *Executor) acquire(ctx context.Context, r *v1alpha1.CapacityRequest) {
 	e.once("acquire "+r.Namespace+"/"+r.Name, func() {
+		e.accept(ctx, r)
 		results := e.launchAll(ctx, r)
 		if ctx.Err() != nil {
 			return // the successor repeats the same tokens
 		}
 		e.record(ctx, r, results)
 	})
+}
+
+// accept lets the users see a purchase while the cloud is being asked, which may take a minute. That
+// it fails is no reason not to ask.
+func (e *Executor) accept(ctx context.Context, r *v1alpha1.CapacityRequest) {
+	if isTrue(r, v1alpha1.ConditionAccepted) {
+		return
+	}
+	if err := e.patchStatus(ctx, r, nil, condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonRequested, "the cloud is being asked")); err != nil {
+		e.Log.V(1).Info("Could not write that a purchase has begun", "request", r.Name, "reason", err.Error())
+	}
 }
 
 // launched is one group's answer.
@@ -153,10 +165,10 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 		}
 		nodes = append(nodes, st)
 	}
-	if err := e.Observe(ctx); err != nil { // so that the next snapshot knows the instances
-		e.Log.V(1).Info("Could not observe the cloud after a launch", "reason", err.Error())
-	}
 	if failure == nil {
+		if err := e.Observe(ctx); err != nil { // so that the next snapshot knows the instances
+			e.Log.V(1).Info("Could not observe the cloud after a launch", "reason", err.Error())
+		}
 		e.Log.Info("Launched nodes", "request", r.Name, "count", r.Spec.TotalNodes())
 		e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
 			s.Nodes = nodes
@@ -165,9 +177,12 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 		return
 	}
 	e.Log.Info("Could not acquire all nodes; giving back what came", "request", r.Name, "reason", failure.Error())
+	// Written before the cloud is read again: what came is on its way out, and must not pass for
+	// nodes that are on their way to somebody.
 	e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
 		s.Nodes = nodes
-	}, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()))
+	}, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
+		condition(v1alpha1.ConditionReady, false, reasonOf(failure), failure.Error()))
 	e.giveBack(ctx, r, nodes)
 }
 
@@ -225,10 +240,11 @@ func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, no
 			}
 		}
 	}
-	e.setStatus(ctx, r, nil, condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
+	// Read before it is written that they are returned: from then on they count as the cloud lists them.
 	if err := e.Observe(ctx); err != nil {
 		e.Log.V(1).Info("Could not observe the cloud after giving back", "reason", err.Error())
 	}
+	e.setStatus(ctx, r, nil, condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
 }
 
 // sleep waits, or says that ctx ended first.

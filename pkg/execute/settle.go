@@ -27,10 +27,13 @@ func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
 		ready = r.Spec.TotalNodes()
 	case plan.RequestFailed:
 		// The nodes stay in their group as ordinary ones, to be used or released by the next plans.
-		conditions = append(conditions, condition(v1alpha1.ConditionReleased, true, s.Reason, "the booking is over"))
+		conditions = append(conditions, condition(v1alpha1.ConditionReleased, true, s.Reason, "the booking is over"),
+			condition(v1alpha1.ConditionReady, false, s.Reason, s.Message))
 		e.event(plan.Owner{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapacityRequest", Namespace: r.Namespace, Name: r.Name, UID: string(r.UID)},
 			"Warning", s.Reason, s.Message)
 	case plan.RequestReleased:
+		// The reason of Ready tells where the request stands; whether it came to be ready stays.
+		conditions = append(conditions, condition(v1alpha1.ConditionReady, isTrue(r, v1alpha1.ConditionReady), s.Reason, s.Message))
 	}
 	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) { st.ReadyNodes = ready }, conditions...)
 }

@@ -22,6 +22,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.bounds()
 	b.queues()
 	b.pods()
+	b.returns()
 	b.nodeGroups()
 	b.nodes()
 	b.gangs()
@@ -36,6 +37,8 @@ type builder struct {
 	s      *snapshot.Snapshot
 	byUID  []*snapshot.Pod
 	byNode map[string][]*snapshot.Pod
+
+	returned map[string]bool // instances that are being given back, by ID
 }
 
 func (b *builder) bounds() {

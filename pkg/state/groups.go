@@ -52,7 +52,7 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	for _, i := range seen.Instances {
 		out := snapshot.Instance{ID: i.ID, Zone: i.Zone, State: snapshot.InstancePending, Launched: i.Launched}
 		switch {
-		case i.Terminating:
+		case i.Terminating, b.returned[i.ID]:
 			out.State = snapshot.InstanceTerminating
 		case i.InService:
 			out.State = snapshot.InstanceRunning
@@ -61,6 +61,23 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	}
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
 	g.Template = template(g, c, seen)
+}
+
+// returns are the instances of purchases that failed: the executor gives them back, and until the
+// cloud shows them as leaving they must pass neither for room nor for nodes on their way.
+func (b *builder) returns() {
+	b.returned = map[string]bool{}
+	for _, r := range b.m.requests {
+		is := func(condition string) bool { return meta.IsStatusConditionTrue(r.Status.Conditions, condition) }
+		if !is(v1alpha1.ConditionFailed) || is(v1alpha1.ConditionReleased) {
+			continue
+		}
+		for _, n := range r.Status.Nodes {
+			for _, id := range n.Instances {
+				b.returned[id] = true
+			}
+		}
+	}
 }
 
 // linkInstances tells each instance which node it became.
@@ -114,14 +131,14 @@ func over(r *v1alpha1.CapacityRequest) bool {
 		meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionReleased)
 }
 
-// Back-off for a (shape, group) pair whose node came and did not fit: it doubles from unfitFirst to
-// unfitMost with every further such node.
+// Back-off for a (shape, group) pair whose node came and did not fit, or did not become usable in
+// time: it doubles from unfitFirst to unfitMost with every further such node.
 const (
 	unfitFirst = 5 * time.Minute
 	unfitMost  = time.Hour
 )
 
-// unfit reads from failed requests which shapes a group's nodes did not fit.
+// unfit reads from failed requests which shapes a group's nodes did not serve.
 func (b *builder) unfit() {
 	type pair struct{ group, shape string }
 	type memory struct {
@@ -131,7 +148,7 @@ func (b *builder) unfit() {
 	failed := map[pair]memory{}
 	for _, r := range b.m.requests {
 		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed)
-		if c == nil || c.Reason != v1alpha1.ReasonNodeDidNotFit {
+		if c == nil || (c.Reason != v1alpha1.ReasonNodeDidNotFit && c.Reason != v1alpha1.ReasonProvisionTimeout) {
 			continue
 		}
 		for _, n := range r.Spec.Nodes {

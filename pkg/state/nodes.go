@@ -88,6 +88,9 @@ func (b *builder) notUsable(object *corev1.Node, n *snapshot.Node) string {
 	if n.Cordoned {
 		return "it is cordoned"
 	}
+	if b.returned[n.InstanceID] {
+		return "it is being given back"
+	}
 	start := bootTaints
 	if g := b.m.GroupOf(n.Group); g != nil {
 		start = append(slices.Clone(bootTaints), g.StartupTaints...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -48,7 +49,12 @@ func checkCredentials(ctx context.Context, from awssdk.CredentialsProvider, env 
 	if from == nil {
 		return fmt.Errorf("aws credentials: no source: %s", credentialsRemedy(env))
 	}
-	if _, err := from.Retrieve(ctx); err != nil {
+	switch _, err := from.Retrieve(ctx); {
+	case err == nil:
+	case strings.Contains(err.Error(), "no EC2 IMDS role found"):
+		// The last source of the chain; the SDK's own words are about its inner workings.
+		return fmt.Errorf("aws credentials: none in the environment, and the instance gives none: %s", credentialsRemedy(env))
+	default:
 		return fmt.Errorf("aws credentials: %w: %s", err, credentialsRemedy(env))
 	}
 	return nil
