@@ -117,7 +117,7 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 	}
 	if v.Reason != last && (last != "" || v.Reason != plan.Running) {
 		kind := "Warning"
-		if v.Reason == plan.Running || v.Reason == plan.WaitingForNodes || v.Reason == plan.Suspended {
+		if v.Reason == plan.Running || v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || v.Reason == plan.Suspended {
 			kind = "Normal"
 		}
 		e.event(v.Gang, kind, string(v.Reason), sentence(v))
