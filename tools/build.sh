@@ -3,6 +3,7 @@
 # modules pinned beside this script, and copies the data files they come with.
 #
 #   tools/build.sh            fills _output/bin and _output/share
+#   tools/build.sh lint       builds golangci-lint alone
 #   CAPMGR_OUTPUT=dir         fills dir/bin and dir/share instead
 #
 # What is already there for the same pins, flags and compiler is left alone.
@@ -81,6 +82,21 @@ share() {
   echo "$sum" >"$stamp"
   echo "share/$target: copied"
 }
+
+case ${1:-controlplane} in
+lint)
+  # The linter prints the version it was told, and its configuration names a minimum.
+  linter=github.com/golangci/golangci-lint/v2
+  release=$(go -C "$here/lint" list -m -f '{{.Version}}' $linter)
+  build lint golangci-lint $linter/cmd/golangci-lint "$strip -X main.version=${release#v}"
+  exit
+  ;;
+controlplane) ;;
+*)
+  echo "usage: tools/build.sh [controlplane|lint]" >&2
+  exit 2
+  ;;
+esac
 
 kuberay=github.com/ray-project/kuberay/ray-operator
 kwok=sigs.k8s.io/kwok
