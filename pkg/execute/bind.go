@@ -10,13 +10,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/pkg/plan"
-	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 const (
@@ -132,16 +130,10 @@ func (e *Executor) repair(ctx context.Context, r *bindResult) error {
 	if !refused(r.errs) {
 		return err
 	}
-	g := r.bind.Gang
-	id := snapshot.GangID(g.Namespace + "/" + g.Kind + "/" + g.Name + "/" + g.UID)
-	e.Mirror.Hold(id, e.Now().Add(refusedFor))
+	e.Mirror.Hold(gangID(r.bind.Gang), e.Now().Add(refusedFor))
 	for _, a := range r.bound {
-		evictErr := e.Kube.CoreV1().Pods(a.Namespace).EvictV1(ctx, &policyv1.Eviction{
-			ObjectMeta:    metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod},
-			DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(a.UID)},
-		})
-		if evictErr != nil && !apierrors.IsNotFound(evictErr) && !apierrors.IsConflict(evictErr) {
-			err = errors.Join(err, fmt.Errorf("roll back %s: evict %s/%s: %w", g, a.Namespace, a.Pod, evictErr))
+		if evictErr := e.evict(ctx, plan.PodRef{Namespace: a.Namespace, Name: a.Pod, UID: a.UID}); evictErr != nil {
+			err = errors.Join(err, fmt.Errorf("roll back %s: %w", r.bind.Gang, evictErr))
 		}
 	}
 	return err

@@ -49,6 +49,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	var errs []error
 	terminate := map[string][]plan.TerminateNode{}
 	var binds []plan.Bind
+	var evictions []plan.Evict
 	for _, step := range p.Steps {
 		if ctx.Err() != nil {
 			return fmt.Errorf("execute plan %d: %w", p.Rev, ctx.Err())
@@ -59,6 +60,8 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		case plan.GrowNodeGroup:
 			// Launched with the whole request it belongs to, from what Book wrote down.
 			errs = append(errs, e.grow(ctx, s))
+		case plan.Evict:
+			evictions = append(evictions, s)
 		case plan.Bind:
 			binds = append(binds, s)
 		case plan.Settle:
@@ -69,7 +72,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 			errs = append(errs, fmt.Errorf("execute plan %d: no executor for a %s step", p.Rev, step.Kind()))
 		}
 	}
-	errs = append(errs, e.bindAll(ctx, binds))
+	errs = append(errs, e.evictAll(ctx, evictions), e.bindAll(ctx, binds))
 	for group, steps := range terminate {
 		e.terminate(ctx, group, steps)
 	}

@@ -115,9 +115,10 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 	if err != nil {
 		return fmt.Errorf("write verdict on %s: %w", v.Gang, err)
 	}
-	if v.Reason != last && (last != "" || v.Reason != plan.Running) {
+	// That a gang runs is told by the Scheduled event of its bind.
+	if v.Reason != last && v.Reason != plan.Running {
 		kind := "Warning"
-		if v.Reason == plan.Running || v.Reason == plan.WaitingForNodes || v.Reason == plan.Suspended {
+		if v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || v.Reason == plan.Suspended {
 			kind = "Normal"
 		}
 		e.event(v.Gang, kind, string(v.Reason), sentence(v))

@@ -85,6 +85,40 @@ type Assignment struct {
 	Node      string `json:"node"`
 }
 
+// PodRef names one pod.
+type PodRef struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+}
+
+// Evict ends pods of one gang to make room for another.
+// Precondition: every pod exists with this UID, and the gang that they make room for still waits.
+type Evict struct {
+	Gang     Owner    `json:"gang"`
+	Queue    string   `json:"queue"`
+	Pods     []PodRef `json:"pods"`
+	Whole    bool     `json:"whole"` // the gang stops; otherwise it goes on with fewer members
+	For      Owner    `json:"for"`
+	ForQueue string   `json:"forQueue"`
+}
+
+// Kind is "Evict".
+func (Evict) Kind() string { return "Evict" }
+
+// String is the step in one line.
+func (e Evict) String() string {
+	var pods []string
+	for _, p := range e.Pods {
+		pods = append(pods, p.Name)
+	}
+	what := "members of"
+	if e.Whole {
+		what = "all of"
+	}
+	return fmt.Sprintf("evict %s %s (queue %s) for %s (queue %s): %s", what, e.Gang, e.Queue, e.For, e.ForQueue, strings.Join(pods, ", "))
+}
+
 // Bind puts all its pods on their nodes, or none.
 // Precondition: every pod exists with this UID and is unbound, every node is usable and has the
 // room.

@@ -14,22 +14,25 @@ type Reason string
 
 // Reasons. Running stands for work that runs; every other one says why a gang does not.
 const (
-	Running             Reason = "Running"
-	Suspended           Reason = "Suspended"           // its owner says so
-	GangIncomplete      Reason = "GangIncomplete"      // its pods do not all exist yet
-	QueueNotFound       Reason = "QueueNotFound"       // names no queue, or one that does not exist
-	NotLeafQueue        Reason = "NotLeafQueue"        // names a queue that has children
-	Misconfigured       Reason = "Misconfigured"       // the queue or the owner's spec is impossible
-	ExceedsLimit        Reason = "ExceedsLimit"        // alone it is above a limit of its queue or an ancestor
-	WaitingForQuota     Reason = "WaitingForQuota"     // would fit the limit, others use it now
-	NoNodeFits          Reason = "NoNodeFits"          // nothing that is there fits, and nothing may be bought
-	NoMatchingNodeGroup Reason = "NoMatchingNodeGroup" // nothing that can be bought has this shape
-	BoundReached        Reason = "BoundReached"        // nodes or GPUs of queue, group or cluster
-	BudgetExceeded      Reason = "BudgetExceeded"      // dollars per hour of queue or cluster
-	WaitingForNodes     Reason = "WaitingForNodes"     // nodes are coming
-	CapacityUnavailable Reason = "CapacityUnavailable" // the cloud refuses for now
-	BindRejected        Reason = "BindRejected"        // the API server refused to bind
-	BackingOff          Reason = "BackingOff"          // failed lately; tried again later
+	Running         Reason = "Running"
+	Suspended       Reason = "Suspended"       // its owner says so
+	GangIncomplete  Reason = "GangIncomplete"  // its pods do not all exist yet
+	QueueNotFound   Reason = "QueueNotFound"   // names no queue, or one that does not exist
+	NotLeafQueue    Reason = "NotLeafQueue"    // names a queue that has children
+	Misconfigured   Reason = "Misconfigured"   // the queue or the owner's spec is impossible
+	ExceedsLimit    Reason = "ExceedsLimit"    // alone it is above a limit of its queue or an ancestor
+	WaitingForQuota Reason = "WaitingForQuota" // would fit the limit, others use it now
+	// NonPreemptibleOverQuota: work that may not be evicted is confined to its queues' quota.
+	NonPreemptibleOverQuota Reason = "NonPreemptibleOverQuota"
+	NoNodeFits              Reason = "NoNodeFits"           // nothing that is there fits, and nothing may be bought
+	NoMatchingNodeGroup     Reason = "NoMatchingNodeGroup"  // nothing that can be bought has this shape
+	BoundReached            Reason = "BoundReached"         // nodes or GPUs of queue, group or cluster
+	BudgetExceeded          Reason = "BudgetExceeded"       // dollars per hour of queue or cluster
+	WaitingForNodes         Reason = "WaitingForNodes"      // nodes are coming
+	CapacityUnavailable     Reason = "CapacityUnavailable"  // the cloud refuses for now
+	WaitingForPreemption    Reason = "WaitingForPreemption" // others are being evicted for it
+	BindRejected            Reason = "BindRejected"         // the API server refused to bind
+	BackingOff              Reason = "BackingOff"           // failed lately; tried again later
 )
 
 // Verdict says of one gang where it stands and why.

@@ -20,6 +20,9 @@ import (
 const (
 	GroupLabel = "ray.io/group"
 	HeadGroup  = "headgroup" // GroupLabel's value on the head
+
+	// ReplicaLabel is equal on the hosts of one multi-host replica.
+	ReplicaLabel = "ray.io/worker-group-replica-name"
 )
 
 // Groups returns the groups of a RayCluster's gang, the head first, or an error that says which

@@ -195,16 +195,13 @@ func (b *Budget) within(queue string, bounds snapshot.Bounds, g *snapshot.NodeGr
 	return nil
 }
 
-// Ladder returns the node groups that a queue may buy from, in order, from the nearest queue of the
-// chain that names any; nil when the choice is free.
-func Ladder(s *snapshot.Snapshot, queues []string) []string {
+// BoundsOf returns the bounds that hold for a queue: its own, those of its nearest ancestor that has
+// any, or the defaults; nil when there are none. queues is the queue and its ancestors, leaf first.
+func BoundsOf(s *snapshot.Snapshot, queues []string) *snapshot.Bounds {
 	for _, q := range queues {
 		if b, ok := s.Bounds[q]; ok {
-			return b.Ladder
+			return &b
 		}
 	}
-	if s.DefaultBounds != nil {
-		return s.DefaultBounds.Ladder
-	}
-	return nil
+	return s.DefaultBounds
 }

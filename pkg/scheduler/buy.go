@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/scaling"
@@ -14,29 +15,32 @@ import (
 )
 
 // buy looks for nodes that give the whole gang a place together with what is there and coming. It
-// adds the steps, or says which reason stands in the way.
-func (d *decision) buy(v plan.Verdict, g *snapshot.Gang, m muster, why misfits, pod *snapshot.Pod) plan.Verdict {
-	queues := d.ledger.chain(g.Queue)
-	offers := rungs(d.offers, scaling.Ladder(d.s, queues))
+// adds the steps and returns true, or says which reason stands in the way.
+func (d *decision) buy(w *work, why misfits, pod *snapshot.Pod, need snapshot.Resources) bool {
+	queues := d.ledger.chain(w.gang.Queue)
+	offers := rungs(d.offers, scaling.BoundsOf(d.s, queues))
 	mark, slots := d.room.mark(), len(d.room.slots)
-	b := &basket{d: d, gang: g, queues: queues, opened: map[string]int{}}
-	for _, class := range byClass(m.missing) {
+	b := &basket{d: d, work: w, gang: w.gang, queues: queues, opened: map[string]int{}}
+	for _, class := range byClass(w.muster.missing) {
 		if b.fill(class, offers) {
 			continue
 		}
 		d.room.undo(mark)
 		d.room.truncate(slots)
 		b.giveBack()
-		return b.refusal(v, class, why, pod)
+		b.refuse(class, why, pod)
+		return false
 	}
-	return b.checkout(v, m)
+	b.checkout()
+	d.ledger.charge(w.gang, need)
+	return true
 }
 
 // rungs orders the offers: along the ladder where the queue has one, else cheapest GPU first.
-func rungs(offers []scaling.Offer, ladder []string) []scaling.Offer {
-	if len(ladder) > 0 {
+func rungs(offers []scaling.Offer, bounds *snapshot.Bounds) []scaling.Offer {
+	if bounds != nil && len(bounds.Ladder) > 0 {
 		var out []scaling.Offer
-		for _, name := range ladder {
+		for _, name := range bounds.Ladder {
 			for _, o := range offers {
 				if o.Group.Name == name {
 					out = append(out, o)
@@ -81,6 +85,7 @@ func byClass(pods []*snapshot.Pod) [][]*snapshot.Pod {
 // basket is what is being bought for one gang.
 type basket struct {
 	d      *decision
+	work   *work
 	gang   *snapshot.Gang
 	queues []string
 	opened map[string]int // nodes per group
@@ -181,7 +186,8 @@ func (b *basket) hash(group string) string {
 }
 
 // checkout turns the basket into steps: the intent first, then a launch per group.
-func (b *basket) checkout(v plan.Verdict, m muster) plan.Verdict {
+func (b *basket) checkout() {
+	var eta time.Time
 	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
 		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
 	var nodes []string
@@ -194,43 +200,40 @@ func (b *basket) checkout(v plan.Verdict, m muster) plan.Verdict {
 			Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
 		book.HourlyCost += o.Price * snapshot.Dollars(n)
 		nodes = append(nodes, fmt.Sprintf("%d of %s", n, o.Group.Name))
-		if at := b.d.s.Now.Add(o.ETA); at.After(v.ETA) {
-			v.ETA = at
+		if at := b.d.s.Now.Add(o.ETA); at.After(eta) {
+			eta = at
 		}
 	}
 	b.d.plan.Steps = append(b.d.plan.Steps, book)
 	for _, p := range book.Purchases {
 		b.d.plan.Steps = append(b.d.plan.Steps, plan.GrowNodeGroup{Namespace: b.gang.Namespace, Request: book.Request, Purchase: p})
 	}
-	return waiting(v, m, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
+	b.work.waitFor(eta, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
 }
 
-// refusal says why nothing was bought: the cloud refuses, a bound stands in the way, or nothing
-// that can be bought has the shape.
-func (b *basket) refusal(v plan.Verdict, class []*snapshot.Pod, why misfits, pod *snapshot.Pod) plan.Verdict {
-	short := firstOf(why)
+// refuse says why nothing was bought: a bound stands in the way, the cloud refuses, or nothing that
+// can be bought has the shape.
+func (b *basket) refuse(class []*snapshot.Pod, why misfits, pod *snapshot.Pod) {
+	short, v := firstOf(why), &b.work.verdict
 	switch {
 	case b.denied != nil:
-		return say(v, &blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
+		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
 	case b.refused != nil:
-		v = say(v, &blocked{plan.CapacityUnavailable,
-			fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
+		b.work.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
 		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
 		v.ETA = b.refused.Until
-		return v
-	case len(b.d.offers) == 0 || len(why) == 0 && !b.matched:
-		return say(v, &blocked{plan.NoNodeFits, fmt.Sprintf("pod %s fits no node (%s), and no node group is configured", pod.Name, short),
+	case len(b.d.offers) == 0:
+		b.work.say(&blocked{plan.NoNodeFits, fmt.Sprintf("pod %s fits no node (%s), and no node group is configured", pod.Name, short),
 			"Add nodes, or configure a node group"})
 	case b.backsOff():
-		v = say(v, &blocked{plan.NoNodeFits,
-			fmt.Sprintf("pod %s does not fit the nodes that were bought for it (%s)", class[0].Name, short),
+		b.work.say(&blocked{plan.NoNodeFits, fmt.Sprintf("pod %s does not fit the nodes that were bought for it (%s)", class[0].Name, short),
 			"Compare the pod's request with what the nodes really offer"})
 		v.Doing = "Not buying that kind again for a while"
-		return v
+	default:
+		b.work.say(&blocked{plan.NoMatchingNodeGroup,
+			fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),
+			"Ask for less per pod, or have a node group of this shape configured for the queue"})
 	}
-	return say(v, &blocked{plan.NoMatchingNodeGroup,
-		fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),
-		"Ask for less per pod, or have a node group of this shape configured for the queue"})
 }
 
 func (b *basket) backsOff() bool {

@@ -12,7 +12,7 @@ import (
 
 // Fitter says why a pod cannot run on a node, or "" when it can. Room is the caller's to account;
 // everything else that Kubernetes knows of pods and nodes is the Fitter's. placed are the pods that
-// the decision under way has put on nodes and the cluster has not.
+// the decision under way has put on nodes and the cluster has not; one without a node has left.
 type Fitter interface {
 	Fits(pod *snapshot.Pod, node *snapshot.Node, placed []snapshot.Placed) (why string)
 }
@@ -20,35 +20,21 @@ type Fitter interface {
 // Decide makes the plan for a snapshot. The same snapshot gives the same plan.
 func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	d := &decision{
-		s:      s,
-		plan:   &plan.Plan{Rev: s.Rev},
-		ledger: newLedger(s),
-		room:   newRoom(s, fit),
-		offers: scaling.Offers(s),
+		s:         s,
+		plan:      &plan.Plan{Rev: s.Rev},
+		ledger:    newLedger(s),
+		room:      newRoom(s, fit),
+		offers:    scaling.Offers(s),
+		evicted:   map[string]bool{},
+		hopeless:  map[string]*failure{},
+		powerless: map[rights]bool{},
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain)
-	var binds []plan.Step
-	for _, g := range d.order() {
-		v, bind := d.decide(g)
-		d.plan.Verdicts = append(d.plan.Verdicts, v)
-		if bind != nil {
-			binds = append(binds, *bind)
-		}
-	}
-	d.plan.Steps = append(d.plan.Steps, binds...)
+	divideAll(d.ledger.roots, d.room.total())
 	d.settleOrphans()
-	releases, next := scaling.Releases(s, d.room.wanted)
-	for _, r := range releases {
-		d.plan.Steps = append(d.plan.Steps, r)
-	}
-	d.look(next)
-	for _, o := range d.offers {
-		d.look(o.Until)
-		for _, u := range o.Group.Unfit {
-			d.look(u.Until)
-		}
-	}
-	sortVerdicts(d.plan.Verdicts)
+	works := d.takeIn()
+	d.serve(works)
+	d.wind(works)
 	return d.plan
 }
 
@@ -60,56 +46,226 @@ type decision struct {
 	room   *room
 	offers []scaling.Offer
 	budget *scaling.Budget
+
+	victims      *victims        // built when first needed
+	evicted      map[string]bool // pod UIDs that this decision evicts
+	spentVictims int
+	evictions    []plan.Step
+
+	// Room only shrinks in the course of a decision. So whatever is like a gang that failed before
+	// it fails too, and need not be tried.
+	hopeless  map[string]*failure // by shape: no room, there or coming
+	powerless map[rights]bool     // no room by eviction either
 }
 
-// look asks for another decision at a time; the earliest wins, zero asks for none.
-func (d *decision) look(at time.Time) {
-	if !at.IsZero() && (d.plan.NextLook.IsZero() || at.Before(d.plan.NextLook)) {
-		d.plan.NextLook = at
-	}
+// failure is what stood in the way of a shape of gang.
+type failure struct {
+	why  misfits
+	pod  *snapshot.Pod
+	full bool // nodes on their way were tried too
 }
 
-// order is who is served first: gangs that run and lost a member, then gangs whose nodes were
-// bought, then first come, first served.
-func (d *decision) order() []*snapshot.Gang {
-	booked := map[snapshot.GangID]bool{}
+// rights are what two gangs share that may evict the same others for the same room.
+type rights struct {
+	queue, shape string
+	priority     int32
+}
+
+// work is one gang on its way through the decision.
+type work struct {
+	gang     *snapshot.Gang
+	muster   muster
+	bookings []*snapshot.Booking
+	verdict  plan.Verdict
+	bind     []snapshot.Placed // to be bound now
+	short    *blocked          // why the next elastic unit waits
+	waiting  int               // elastic pods left over
+}
+
+// takeIn musters every gang and answers those at once for which there is nothing to place.
+func (d *decision) takeIn() []*work {
+	booked := map[snapshot.GangID][]*snapshot.Booking{}
 	for _, b := range d.s.Bookings {
-		booked[b.Gang] = true
+		booked[b.Gang] = append(booked[b.Gang], b)
 	}
-	rank := func(g *snapshot.Gang) int {
-		for _, p := range g.Members {
-			if p.Node != "" && !p.Terminating {
-				return 0
+	works := make([]*work, 0, len(d.s.Gangs))
+	for _, g := range d.s.Gangs {
+		w := &work{gang: g, muster: musterOf(g), bookings: booked[g.ID], verdict: plan.VerdictFor(g, g.Queue)}
+		if b := d.unplaceable(w); b != nil {
+			w.say(b)
+		}
+		works = append(works, w)
+	}
+	return works
+}
+
+// unplaceable says why a gang need not be placed, or nil.
+func (d *decision) unplaceable(w *work) *blocked {
+	g := w.gang
+	if g.Suspended && len(w.muster.running) == 0 {
+		return &blocked{plan.Suspended, "its owner is suspended", ""}
+	}
+	if g.Invalid != "" {
+		return &blocked{plan.Misconfigured, g.Invalid, "Mend the spec"}
+	}
+	if w.muster.whole() {
+		return nil // it runs; what the queue says of it concerns only further members
+	}
+	if b := d.ledger.admissible(g.Queue); b != nil {
+		return b
+	}
+	if b := d.ledger.possible(g, minimum(g)); b != nil {
+		return b
+	}
+	if b := w.muster.incomplete(g); b != nil {
+		if settled := g.Created.Add(assembly); d.s.Now.Before(settled) {
+			w.verdict.Early = true
+			d.look(settled)
+		}
+		return b
+	}
+	if d.s.Now.Before(g.HeldUntil) {
+		d.look(g.HeldUntil)
+		w.verdict.Doing = "Trying again after a while; other work goes on"
+		return &blocked{plan.BindRejected, "the API server refused to bind one of its pods", "Look at the admission policies for pods/binding"}
+	}
+	return nil
+}
+
+// assembly is how long a gang's pods may take to appear before anyone is told that some are missing.
+const assembly = 20 * time.Second
+
+// serve places what waits. First come those that have a claim on room already: gangs that run and
+// lost a member, gangs for which others were evicted, gangs whose nodes were bought. The rest is
+// served from the queue tree.
+func (d *decision) serve(works []*work) {
+	var claimed []*work
+	var items []*item
+	rank := map[*work]int{}
+	for _, w := range works {
+		switch {
+		case w.verdict.Reason != "":
+		case w.muster.whole():
+			d.runs(w)
+			if it := w.next(); it != nil {
+				items = append(items, it)
+			}
+		case len(w.muster.running) > 0, !w.gang.EvictedAt.IsZero(), len(w.bookings) > 0:
+			claimed = append(claimed, w)
+			switch {
+			case len(w.muster.running) > 0:
+			case !w.gang.EvictedAt.IsZero():
+				rank[w] = 1
+			default:
+				rank[w] = 2
+			}
+		default:
+			items = append(items, &item{work: w, pods: w.muster.missing, request: sumOf(w.muster.missing)})
+		}
+	}
+	slices.SortStableFunc(claimed, func(a, b *work) int {
+		return cmp.Or(cmp.Compare(rank[a], rank[b]), cmp.Compare(b.gang.Priority, a.gang.Priority),
+			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
+	})
+	for _, w := range claimed {
+		if d.placeBase(w); len(w.bind) > 0 {
+			if it := w.next(); it != nil {
+				items = append(items, it)
 			}
 		}
-		if booked[g.ID] {
-			return 1
-		}
-		return 2
 	}
-	gangs := slices.Clone(d.s.Gangs)
-	slices.SortStableFunc(gangs, func(a, b *snapshot.Gang) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
-	})
-	return gangs
+	queue := newLine(d.ledger, d.room.total(), d.admissible(items))
+	for it := queue.next(); it != nil; it = queue.next() {
+		w := it.work
+		placed := false
+		if it.elastic {
+			placed = d.placeElastic(w, it)
+		} else {
+			d.placeBase(w)
+			placed = len(w.bind) > 0
+		}
+		if more := w.next(); placed && more != nil {
+			queue.push(more)
+		}
+		queue.served(w.gang.Queue)
+	}
 }
 
-func sortVerdicts(vs []plan.Verdict) {
-	slices.SortFunc(vs, func(a, b plan.Verdict) int {
+// admissible drops growth in queues that do not take work, and says so.
+func (d *decision) admissible(items []*item) []*item {
+	return slices.DeleteFunc(items, func(it *item) bool {
+		b := d.ledger.admissible(it.work.gang.Queue)
+		if b != nil && it.elastic {
+			it.work.short = b
+		}
+		return b != nil
+	})
+}
+
+// next is the gang's next elastic unit, or nil.
+func (w *work) next() *item {
+	if w.waiting = 0; len(w.muster.elastic) == 0 {
+		return nil
+	}
+	for _, u := range w.muster.elastic {
+		w.waiting += len(u)
+	}
+	unit := w.muster.elastic[0]
+	return &item{work: w, pods: unit, elastic: true, request: sumOf(unit)}
+}
+
+// placeElastic gives a unit room that is free now, or notes why it waits.
+func (d *decision) placeElastic(w *work, it *item) bool {
+	if b := d.ledger.within(w.gang, it.request); b != nil {
+		w.short = b
+		return false
+	}
+	mark := d.room.mark()
+	if why, _ := d.room.placeAll(it.pods, w.gang.ID, usable); why != nil {
+		w.short = &blocked{reason: plan.NoNodeFits, message: firstOf(why)}
+		return false
+	}
+	placed, _ := d.room.since(mark)
+	w.bind = append(w.bind, placed...)
+	d.ledger.charge(w.gang, it.request)
+	w.muster.elastic = w.muster.elastic[1:]
+	return true
+}
+
+// wind turns what was decided into steps and verdicts, in the order of the plan.
+func (d *decision) wind(works []*work) {
+	d.plan.Steps = append(d.plan.Steps, d.evictions...)
+	for _, w := range works {
+		if len(w.bind) > 0 {
+			d.plan.Steps = append(d.plan.Steps, w.step())
+		}
+		if w.verdict.Reason == plan.Running {
+			w.verdict.Message = w.progress()
+		}
+		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
+	}
+	releases, next := scaling.Releases(d.s, d.room.wanted)
+	for _, r := range releases {
+		d.plan.Steps = append(d.plan.Steps, r)
+	}
+	d.look(next)
+	for _, o := range d.offers {
+		d.look(o.Until)
+		for _, u := range o.Group.Unfit {
+			d.look(u.Until)
+		}
+	}
+	slices.SortFunc(d.plan.Verdicts, func(a, b plan.Verdict) int {
 		return cmp.Or(cmp.Compare(a.Gang.Namespace, b.Gang.Namespace), cmp.Compare(a.Gang.Kind, b.Gang.Kind),
 			cmp.Compare(a.Gang.Name, b.Gang.Name), cmp.Compare(a.Gang.UID, b.Gang.UID))
 	})
 }
 
-// bookings returns a gang's open bookings, oldest attempt first.
-func (d *decision) bookings(g snapshot.GangID) []*snapshot.Booking {
-	var bs []*snapshot.Booking
-	for _, b := range d.s.Bookings {
-		if b.Gang == g {
-			bs = append(bs, b)
-		}
+// look asks for another decision at a time; the earliest wins, zero asks for none.
+func (d *decision) look(at time.Time) {
+	if at.After(d.s.Now) && (d.plan.NextLook.IsZero() || at.Before(d.plan.NextLook)) {
+		d.plan.NextLook = at
 	}
-	return bs
 }
 
 // settleOrphans ends the bookings of gangs that are gone.

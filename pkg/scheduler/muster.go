@@ -10,10 +10,10 @@ import (
 
 // muster is who of a gang is there: the minimum is counted per group.
 type muster struct {
-	running []*snapshot.Pod // bound and not on their way out
-	missing []*snapshot.Pod // waiting, needed for the minimum
-	elastic []*snapshot.Pod // waiting, beyond the minimum
-	absent  map[string]int  // per group: pods of the minimum that do not exist
+	running []*snapshot.Pod   // bound and not on their way out
+	missing []*snapshot.Pod   // waiting, needed for the minimum
+	elastic [][]*snapshot.Pod // waiting, beyond the minimum, one unit each
+	absent  map[string]int    // per group: pods of the minimum that do not exist
 }
 
 func musterOf(g *snapshot.Gang) muster {
@@ -26,15 +26,12 @@ func musterOf(g *snapshot.Gang) muster {
 				need--
 			}
 		}
-		for _, p := range g.Members {
-			if p.Group != grp.Name || p.Node != "" || p.Terminating {
-				continue
-			}
+		for _, unit := range unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node == "" && !p.Terminating }) {
 			if need > 0 {
-				m.missing = append(m.missing, p)
-				need--
+				m.missing = append(m.missing, unit...)
+				need -= len(unit)
 			} else {
-				m.elastic = append(m.elastic, p)
+				m.elastic = append(m.elastic, unit)
 			}
 		}
 		if need > 0 {
@@ -44,11 +41,33 @@ func musterOf(g *snapshot.Gang) muster {
 	return m
 }
 
+// unitsOf splits the pods of a group that are kept into units, in the order of their first pods.
+func unitsOf(g *snapshot.Gang, group string, keep func(*snapshot.Pod) bool) (units [][]*snapshot.Pod) {
+	index := map[string]int{}
+	for _, p := range g.Members {
+		if p.Group != group || !keep(p) {
+			continue
+		}
+		if p.Unit == "" {
+			units = append(units, []*snapshot.Pod{p})
+			continue
+		}
+		k, ok := index[p.Unit]
+		if !ok {
+			k = len(units)
+			index[p.Unit] = k
+			units = append(units, nil)
+		}
+		units[k] = append(units[k], p)
+	}
+	return units
+}
+
 // whole says whether the gang has its minimum bound.
 func (m muster) whole() bool { return len(m.missing) == 0 && len(m.absent) == 0 }
 
-func (m muster) missingRequest() (sum snapshot.Resources) {
-	for _, p := range m.missing {
+func sumOf(pods []*snapshot.Pod) (sum snapshot.Resources) {
+	for _, p := range pods {
 		sum = sum.Add(p.Request)
 	}
 	return sum

@@ -9,152 +9,189 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// decide finds a place for what a gang still needs and says where it stands. It returns a bind step
-// only when every missing member of the minimum has a usable node now.
-func (d *decision) decide(g *snapshot.Gang) (plan.Verdict, *plan.Bind) {
-	v := plan.VerdictFor(g, g.Queue)
-	m := musterOf(g)
-	switch {
-	case g.Suspended && len(m.running) == 0:
-		return say(v, &blocked{plan.Suspended, "its owner is suspended", ""}), nil
-	case g.Invalid != "":
-		return say(v, &blocked{plan.Misconfigured, g.Invalid, "Mend the spec"}), nil
-	}
-	bookings := d.bookings(g.ID)
-	if m.whole() {
-		for _, b := range bookings {
-			d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+// placeBase finds a place for all that a gang lacks of its minimum: on room that is free now, else
+// on room that is about to be free, else on nodes that are coming, by buying, or by evicting,
+// whichever its right and its queue's patience put first. Only free room is bound to; what it waits
+// for is held against those that come after.
+func (d *decision) placeBase(w *work) {
+	need := sumOf(w.muster.missing)
+	if b := d.ledger.within(w.gang, need); b != nil {
+		d.track(w, nil, nil)
+		if !d.evictFor(w, need) {
+			w.say(b)
 		}
-		return d.grow(v, g, m)
+		return
 	}
-	if b := d.ledger.admissible(g.Queue); b != nil {
-		return say(v, b), nil
-	}
-	least := minimum(g)
-	if b := d.ledger.within(g.Queue, m.missingRequest(), least); b != nil {
-		return say(v, b), nil
-	}
-	if b := m.incomplete(g); b != nil {
-		if settled := g.Created.Add(assembly); d.s.Now.Before(settled) {
-			v.Early = true
-			d.look(settled)
+	f := d.hopeless[w.gang.Shape]
+	if f == nil || !w.plain() {
+		mark := d.room.mark()
+		why, pod := d.room.placeAll(w.muster.missing, w.gang.ID, usable)
+		if why == nil {
+			d.bindNow(w, mark, need)
+			return
 		}
-		return say(v, b), nil
+		if misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, leaving); misfit == nil {
+			d.awaitLeaving(w, mark, need)
+			return
+		}
+		f = &failure{why: why, pod: pod}
 	}
-	if d.s.Now.Before(g.HeldUntil) {
-		d.look(g.HeldUntil)
-		v = say(v, &blocked{plan.BindRejected, "the API server refused to bind one of its pods", "Look at the admission policies for pods/binding"})
-		v.Doing = "Trying again after a while; other work goes on"
-		return v, nil
+	open := d.track(w, f.why, f.pod)
+	impatient := d.patience(w.gang) < d.expected(w, open, f)
+	if impatient && d.evictFor(w, need) || d.awaitComing(w, open, f, need) || d.buy(w, f.why, f.pod, need) ||
+		!impatient && d.evictFor(w, need) {
+		return
 	}
-
-	mark := d.room.mark()
-	why, pod := d.room.placeAll(m.missing, g.ID, usable)
-	if why == nil {
-		return d.bindNow(v, g, m, mark, bookings)
+	if w.plain() {
+		f.full = true
+		d.hopeless[w.gang.Shape] = f
 	}
-	if open := d.track(bookings, why, pod); open != nil {
-		d.room.placeAll(m.missing, g.ID, coming) // holds what it will use
-		v.ETA = open.ETA
-		return waiting(v, m, open.String(), "Waiting for the nodes that were bought for it"), nil
-	}
-	if w, _ := d.room.placeAll(m.missing, g.ID, coming); w == nil {
-		v.ETA = d.arrival(mark)
-		return waiting(v, m, "the nodes that are coming have room for it", "Waiting for those nodes"), nil
-	}
-	return d.buy(v, g, m, why, pod), nil
 }
 
-// assembly is how long a gang's pods may take to appear before anyone is told that some are missing.
-const assembly = 20 * time.Second
+// plain says that nothing sets a gang apart from others of its shape.
+func (w *work) plain() bool {
+	return len(w.bookings) == 0 && len(w.muster.running) == 0 && w.gang.EvictedAt.IsZero()
+}
 
-// bindNow turns the placements since mark into a bind step, elastic members that find room too.
-func (d *decision) bindNow(v plan.Verdict, g *snapshot.Gang, m muster, mark int, bookings []*snapshot.Booking) (plan.Verdict, *plan.Bind) {
-	for _, b := range bookings {
+// runs settles the purchases of a gang that has its minimum.
+func (d *decision) runs(w *work) {
+	w.verdict.Reason = plan.Running
+	for _, b := range w.bookings {
+		d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+	}
+}
+
+// bindNow binds what was placed since mark.
+func (d *decision) bindNow(w *work, mark int, need snapshot.Resources) {
+	for _, b := range w.bookings {
 		if p := scaling.Track(d.s, b); p.Complete() {
 			d.settle(b, plan.RequestReady, "NodesUsable", p.String())
 		}
 	}
-	d.ledger.charge(g.Queue, m.missingRequest())
-	v.Reason = plan.Running
-	v.Message = fmt.Sprintf("all %s have a node and are being bound", pods(len(m.missing)))
-	extra := d.growElastic(g, m)
-	if extra > 0 {
-		v.Message = fmt.Sprintf("all %s and %d beyond its minimum have a node and are being bound", pods(len(m.missing)), extra)
-	}
-	return v, d.bindSince(g, mark)
-}
-
-func (d *decision) bindSince(g *snapshot.Gang, mark int) *plan.Bind {
 	placed, _ := d.room.since(mark)
-	if len(placed) == 0 {
-		return nil
-	}
-	bind := &plan.Bind{Gang: plan.OwnerOf(g), Queue: g.Queue}
+	w.bind = append(w.bind, placed...)
+	d.ledger.charge(w.gang, need)
+	w.verdict.Reason = plan.Running
+}
+
+// awaitLeaving holds the room that others are leaving.
+func (d *decision) awaitLeaving(w *work, mark int, need snapshot.Resources) {
+	d.ledger.charge(w.gang, need)
+	nodes := map[string]bool{}
+	placed, _ := d.room.since(mark)
 	for _, p := range placed {
-		bind.Assignments = append(bind.Assignments, plan.Assignment{
-			Namespace: p.Pod.Namespace, Pod: p.Pod.Name, UID: p.Pod.UID, Node: p.Node.Name})
+		nodes[p.Node.Name] = true
 	}
-	return bind
+	w.verdict.Reason = plan.WaitingForPreemption
+	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s wait together", nodes1(len(nodes)), pods(len(w.muster.missing)))
+	w.verdict.Doing = "Binding as soon as their room is free"
 }
 
-// grow serves a gang that has its minimum: members beyond it one by one, on free room only.
-func (d *decision) grow(v plan.Verdict, g *snapshot.Gang, m muster) (plan.Verdict, *plan.Bind) {
+// awaitComing holds room on nodes that are on their way: those bought for the gang, or any.
+func (d *decision) awaitComing(w *work, open *scaling.Progress, f *failure, need snapshot.Resources) bool {
+	if f.full && open == nil {
+		return false
+	}
 	mark := d.room.mark()
-	short := d.elasticShort(g, m)
-	v.Reason = plan.Running
-	have := len(m.running) + len(d.room.placed) - mark
-	v.Message = fmt.Sprintf("%d of %s are bound", have, pods(have+short.left))
-	if short.left > 0 && short.why != nil {
-		v.Message += fmt.Sprintf("; the next waits: %s: %s", short.why.reason, short.why.message)
+	misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, coming)
+	switch {
+	case open != nil:
+		w.waitFor(open.ETA, open.String(), "Waiting for the nodes that were bought for it")
+	case misfit == nil:
+		w.waitFor(d.arrival(mark), "the nodes that are coming have room for it", "Waiting for those nodes")
+	default:
+		return false
 	}
-	return v, d.bindSince(g, mark)
+	d.ledger.charge(w.gang, need)
+	return true
 }
 
-// growElastic binds members beyond the minimum while there is room, and returns how many.
-func (d *decision) growElastic(g *snapshot.Gang, m muster) int {
-	mark := d.room.mark()
-	d.elasticShort(g, m)
-	return len(d.room.placed) - mark
-}
-
-// shortfall is what elastic growth left over.
-type shortfall struct {
-	left int
-	why  *blocked
-}
-
-func (d *decision) elasticShort(g *snapshot.Gang, m muster) shortfall {
-	for k, p := range m.elastic {
-		left := len(m.elastic) - k
-		if b := d.ledger.admissible(g.Queue); b != nil {
-			return shortfall{left, b}
-		}
-		if b := d.ledger.within(g.Queue, p.Request, p.Request); b != nil {
-			return shortfall{left, b}
-		}
-		if why := d.room.placeOne(p, g.ID, usable); why != nil {
-			reason, n, of := why.dominant()
-			return shortfall{left, &blocked{reason: plan.NoNodeFits, message: fmt.Sprintf("%d of %d nodes: %s", n, of, reason)}}
-		}
-		d.ledger.charge(g.Queue, p.Request)
+// patience is how long a gang waits for nodes rather than evict others: not at all when it is of
+// those that are served at once, else what its queue says.
+func (d *decision) patience(g *snapshot.Gang) time.Duration {
+	b := scaling.BoundsOf(d.s, d.ledger.chain(g.Queue))
+	if g.NonPreemptible || b == nil || b.PreferScaleUp <= 0 {
+		return -1
 	}
-	return shortfall{}
+	return b.PreferScaleUp
+}
+
+// expected is how long nodes for a gang would take: those under way, else the soonest that could be
+// bought.
+func (d *decision) expected(w *work, open *scaling.Progress, f *failure) time.Duration {
+	if open != nil {
+		return max(0, open.ETA.Sub(d.s.Now))
+	}
+	if mark := d.room.mark(); !f.full {
+		if misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, coming); misfit == nil {
+			at := d.arrival(mark)
+			d.room.undo(mark)
+			return max(0, at.Sub(d.s.Now))
+		}
+	}
+	soonest := time.Duration(unlimited)
+	for _, o := range rungs(d.offers, scaling.BoundsOf(d.s, d.ledger.chain(w.gang.Queue))) {
+		if o.Refused == "" && o.More > 0 {
+			soonest = min(soonest, o.ETA)
+		}
+	}
+	return soonest
+}
+
+// evictionWindow is how long a gang for which others were evicted may not have more evicted: if
+// that did not help, evicting again is not what helps.
+const evictionWindow = 5 * time.Minute
+
+// evictFor makes room by evicting others, where the gang has the right to. See makeRoom.
+func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
+	g := w.gang
+	if g.NeverEvicts {
+		return false
+	}
+	if !g.EvictedAt.IsZero() && d.s.Now.Before(g.EvictedAt.Add(evictionWindow)) {
+		d.look(g.EvictedAt.Add(evictionWindow))
+		return false
+	}
+	like := rights{g.Queue, g.Shape, g.Priority}
+	if d.powerless[like] {
+		return false
+	}
+	e := d.makeRoom(g, w.muster.missing, need)
+	if e == nil {
+		d.powerless[like] = w.plain()
+		return false
+	}
+	d.ledger.charge(g, need)
+	steps := e.steps()
+	d.evictions = append(d.evictions, steps...)
+	w.verdict.Reason = plan.WaitingForPreemption
+	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s wait together", pods(e.pods()), others(steps), pods(len(w.muster.missing)))
+	w.verdict.Doing = "Evicting them, and binding as soon as their room is free"
+	return true
+}
+
+// others names the gangs that are evicted, or counts them.
+func others(steps []plan.Step) string {
+	if len(steps) == 1 {
+		return steps[0].(plan.Evict).Gang.String() //nolint:forcetypeassert // evictions only
+	}
+	return fmt.Sprintf("%d other workloads", len(steps))
 }
 
 // track follows a gang's bookings. It returns the progress of the one that is still worth waiting
 // for, and settles those that are not: instances that were lost or are late, and nodes that all
-// came and do not fit (why and pod say how).
-func (d *decision) track(bookings []*snapshot.Booking, why misfits, pod *snapshot.Pod) *scaling.Progress {
+// came and do not fit (why and pod say how; nil: it is not room that the gang waits for).
+func (d *decision) track(w *work, why misfits, pod *snapshot.Pod) *scaling.Progress {
 	var open *scaling.Progress
-	for _, b := range bookings {
+	for _, b := range w.bookings {
 		p := scaling.Track(d.s, b)
 		switch {
 		case len(p.Lost) > 0:
 			d.settle(b, plan.RequestFailed, "NodeLost", fmt.Sprintf("%d of %d instances are gone", len(p.Lost), p.Promised))
-		case p.Complete():
+		case p.Complete() && pod != nil:
 			d.settle(b, plan.RequestFailed, "NodeDidNotFit", fmt.Sprintf("all %d nodes came, and pod %s does not fit: %s",
 				p.Promised, pod.Name, firstOf(why)))
+		case p.Complete():
 		case p.Late != "":
 			d.settle(b, plan.RequestFailed, "ProvisionTimeout", fmt.Sprintf("%s within the provision timeout of %s", p, p.Late))
 		default:
@@ -165,6 +202,9 @@ func (d *decision) track(bookings []*snapshot.Booking, why misfits, pod *snapsho
 }
 
 func firstOf(why misfits) string {
+	if len(why) == 0 {
+		return "there are no nodes"
+	}
 	reason, n, of := why.dominant()
 	return fmt.Sprintf("%d of %d nodes: %s", n, of, reason)
 }
@@ -180,15 +220,39 @@ func (d *decision) arrival(mark int) (at time.Time) {
 	return at
 }
 
-func waiting(v plan.Verdict, m muster, message, doing string) plan.Verdict {
-	v.Reason, v.Message, v.Doing = plan.WaitingForNodes, message, doing
-	v.Message = fmt.Sprintf("%s; %s wait together", message, pods(len(m.missing)))
-	return v
+func (w *work) waitFor(eta time.Time, message, doing string) {
+	w.verdict.Reason, w.verdict.Doing, w.verdict.ETA = plan.WaitingForNodes, doing, eta
+	w.verdict.Message = fmt.Sprintf("%s; %s wait together", message, pods(len(w.muster.missing)))
 }
 
-func say(v plan.Verdict, b *blocked) plan.Verdict {
-	v.Reason, v.Message, v.Advice = b.reason, b.message, b.advice
-	return v
+func (w *work) say(b *blocked) {
+	w.verdict.Reason, w.verdict.Message, w.verdict.Advice = b.reason, b.message, b.advice
+}
+
+// step is the bind of everything that the decision placed for a gang.
+func (w *work) step() plan.Step {
+	bind := plan.Bind{Gang: plan.OwnerOf(w.gang), Queue: w.gang.Queue}
+	for _, p := range w.bind {
+		bind.Assignments = append(bind.Assignments, plan.Assignment{
+			Namespace: p.Pod.Namespace, Pod: p.Pod.Name, UID: p.Pod.UID, Node: p.Node.Name})
+	}
+	return bind
+}
+
+// progress says of a gang that runs how much of it does.
+func (w *work) progress() string {
+	have := len(w.muster.running) + len(w.bind)
+	text := fmt.Sprintf("%d of %s are bound", have, pods(have+w.waiting))
+	if w.waiting == 0 {
+		text = fmt.Sprintf("all %s are bound", pods(have))
+		if have == 1 {
+			text = "its pod is bound"
+		}
+	}
+	if w.waiting > 0 && w.short != nil {
+		text += fmt.Sprintf("; the next waits: %s: %s", w.short.reason, w.short.message)
+	}
+	return text
 }
 
 func pods(n int) string {
@@ -196,4 +260,11 @@ func pods(n int) string {
 		return "1 pod"
 	}
 	return fmt.Sprintf("%d pods", n)
+}
+
+func nodes1(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
 }

@@ -9,42 +9,63 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// room is the account of free capacity during one decision: usable nodes, nodes that are coming,
-// and nodes that the decision buys. Placements are tried and undone on it.
+// room is the account of capacity during one decision: usable nodes, what is about to become free
+// on them, nodes that are coming, and nodes that the decision buys. Placements and evictions are
+// tried and undone on it.
 type room struct {
 	fit    Fitter
 	slots  []*slot
-	placed []snapshot.Placed
-	took   []*slot // parallel to placed
+	byName map[string]*slot // usable nodes only
+	log    []entry
+	placed []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 }
 
 // slot is one node's share of the room.
 type slot struct {
-	node   *snapshot.Node
-	free   snapshot.Resources
-	pods   int // how many more the kubelet accepts
-	stage  stage
-	booked snapshot.GangID // "" for anyone
-	at     time.Time       // when a coming node is expected
-	used   int             // placements of this decision
+	node     *snapshot.Node
+	free     snapshot.Resources // now; below zero when more than that is promised from what is leaving
+	pods     int                // how many more the kubelet accepts now
+	leaving  snapshot.Resources // held by pods that are on their way out, or are to be evicted
+	leavingN int
+	stage    stage
+	booked   snapshot.GangID // "" for anyone
+	at       time.Time       // when a coming node is expected
+	used     int             // placements of this decision
 }
 
-// stage is how real a slot is; a gang tries the most real first.
+// entry is one change of the room: a placement, or the eviction of a pod.
+type entry struct {
+	slot    *slot
+	pod     *snapshot.Pod
+	evicted bool
+}
+
+// stage is how real capacity is; a gang tries the most real first.
 type stage int
 
 const (
-	usable stage = iota // there, now
-	coming              // on its way
-	bought              // bought by this decision
+	usable  stage = iota // there, now
+	leaving              // held by pods that are leaving
+	coming               // on nodes that are on their way
+	bought               // on nodes that this decision buys
 )
 
 func newRoom(s *snapshot.Snapshot, fit Fitter) *room {
-	r := &room{fit: fit}
+	r := &room{fit: fit, byName: make(map[string]*slot, len(s.Nodes))}
 	owners := scaling.Owners(s)
 	for _, n := range s.Nodes {
-		if n.Usable && !n.Draining {
-			r.slots = append(r.slots, &slot{node: n, free: n.Free(), pods: n.FreePods(), booked: owners[n.InstanceID]})
+		if !n.Usable || n.Draining {
+			continue
 		}
+		sl := &slot{node: n, free: n.Free(), pods: n.FreePods(), booked: owners[n.InstanceID]}
+		for _, p := range n.Pods {
+			if p.Terminating {
+				sl.leaving = sl.leaving.Add(p.Request)
+				sl.leavingN++
+			}
+		}
+		r.slots = append(r.slots, sl)
+		r.byName[n.Name] = sl
 	}
 	for _, a := range scaling.Coming(s) {
 		r.slots = append(r.slots, &slot{node: a.Node, free: a.Node.Free(), pods: a.Node.FreePods(),
@@ -53,38 +74,62 @@ func newRoom(s *snapshot.Snapshot, fit Fitter) *room {
 	return r
 }
 
-// mark remembers a state of the room for undo.
-func (r *room) mark() int { return len(r.placed) }
-
-// undo takes back every placement since the mark.
-func (r *room) undo(mark int) {
-	for k := len(r.placed) - 1; k >= mark; k-- {
-		sl := r.took[k]
-		sl.free = sl.free.Add(r.placed[k].Pod.Request)
-		sl.pods++
-		sl.used--
+// total is the capacity that is there and coming.
+func (r *room) total() (sum snapshot.Resources) {
+	for _, sl := range r.slots {
+		sum = sum.Add(sl.node.Allocatable)
 	}
-	r.placed, r.took = r.placed[:mark], r.took[:mark]
+	return sum
+}
+
+// mark remembers a state of the room for undo.
+func (r *room) mark() int { return len(r.log) }
+
+// undo takes back everything since the mark.
+func (r *room) undo(mark int) {
+	for k := len(r.log) - 1; k >= mark; k-- {
+		e := r.log[k]
+		if e.evicted {
+			e.slot.leaving = e.slot.leaving.Sub(e.pod.Request)
+			e.slot.leavingN--
+			continue
+		}
+		e.slot.free = e.slot.free.Add(e.pod.Request)
+		e.slot.pods++
+		e.slot.used--
+	}
+	r.log, r.placed = r.log[:mark], r.placed[:mark]
 }
 
 func (r *room) take(sl *slot, p *snapshot.Pod) {
 	sl.free = sl.free.Sub(p.Request)
 	sl.pods--
 	sl.used++
+	r.log = append(r.log, entry{slot: sl, pod: p})
 	r.placed = append(r.placed, snapshot.Placed{Pod: p, Node: sl.node})
-	r.took = append(r.took, sl)
 }
 
-// open adds a node that this decision buys, and close removes it again.
-func (r *room) open(n *snapshot.Node, owner snapshot.GangID) *slot {
-	sl := &slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner}
-	r.slots = append(r.slots, sl)
-	return sl
+// evict counts a bound pod's room as leaving.
+func (r *room) evict(p *snapshot.Pod) {
+	sl := r.byName[p.Node]
+	if sl == nil { // on a node that takes no pods: its room helps nobody
+		sl = &slot{}
+	}
+	sl.leaving = sl.leaving.Add(p.Request)
+	sl.leavingN++
+	r.log = append(r.log, entry{slot: sl, pod: p, evicted: true})
+	r.placed = append(r.placed, snapshot.Placed{Pod: p})
 }
 
+// open adds a node that this decision buys.
+func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
+	r.slots = append(r.slots, &slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner})
+}
+
+// truncate removes the nodes opened last.
 func (r *room) truncate(slots int) { r.slots = r.slots[:slots] }
 
-// placeAll puts every pod on a slot of at most the given stage, in order, or none and says for the
+// placeAll puts every pod on room of at most the given stage, in order, or none and says for the
 // first that found no place what stands in the way on how many nodes.
 func (r *room) placeAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (misfits, *snapshot.Pod) {
 	mark := r.mark()
@@ -100,63 +145,79 @@ func (r *room) placeAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (mi
 // placeOne puts a pod on the best slot. It returns nil, or what stands in the way on how many
 // nodes.
 func (r *room) placeOne(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
-	why := misfits{}
+	var why misfits
 	var best *slot
+	bestStage := bought
 	for _, sl := range r.slots {
 		if sl.stage > upTo {
 			continue
 		}
 		if sl.booked != "" && sl.booked != g {
-			why["is reserved for another gang"]++
+			why.add("is reserved for another gang")
 			continue
 		}
-		if best != nil && !better(p, g, sl, best) {
+		at, short := r.stageFor(sl, p, upTo)
+		if short != "" {
+			why.add(short)
 			continue
 		}
-		if short := r.shortage(sl, p); short != "" {
-			why[short]++
+		if best != nil && !better(p, g, sl, at, best, bestStage) {
 			continue
 		}
 		if w := r.fit.Fits(p, sl.node, r.placed); w != "" {
-			why[w]++
+			why.add(w)
 			continue
 		}
-		best = sl
+		best, bestStage = sl, at
 	}
 	if best == nil {
+		if why == nil {
+			why = misfits{}
+		}
 		return why
 	}
 	r.take(best, p)
 	return nil
 }
 
-func (r *room) shortage(sl *slot, p *snapshot.Pod) string {
+// stageFor says at which stage a slot has room for a pod, or what it is short of.
+func (r *room) stageFor(sl *slot, p *snapshot.Pod, upTo stage) (stage, string) {
 	dim := p.Request.Shortage(sl.free)
-	if dim == "" && sl.pods <= 0 {
-		return "accepts no more pods"
+	if dim == "" && sl.pods > 0 {
+		return sl.stage, ""
 	}
-	if dim == "" {
-		return ""
+	if sl.stage == usable && upTo >= leaving && sl.leavingN > 0 &&
+		p.Request.FitsIn(sl.free.Add(sl.leaving)) && sl.pods+sl.leavingN > 0 {
+		return leaving, ""
 	}
-	if p.Request.Shortage(sl.node.Allocatable) != "" {
-		return "is too small in " + dim
+	switch {
+	case dim == "":
+		return 0, "accepts no more pods"
+	case p.Request.Shortage(sl.node.Allocatable) != "":
+		return 0, tooSmall[dim]
 	}
-	return "has too little " + dim + " free"
+	return 0, tooLittle[dim]
 }
 
-// better says whether a is a better place than b: what was bought for the gang first, real before
-// coming, CPU work off the GPU nodes, then the fullest node, so that whole ones stay whole.
-func better(p *snapshot.Pod, g snapshot.GangID, a, b *slot) bool {
+var (
+	tooSmall  = map[string]string{"gpu": "is too small in gpu", "cpu": "is too small in cpu", "memory": "is too small in memory"}
+	tooLittle = map[string]string{"gpu": "has too little gpu free", "cpu": "has too little cpu free", "memory": "has too little memory free"}
+)
+
+// better says whether a is a better place than b: CPU work off the GPU nodes, real room before
+// leaving and coming, what was bought for the gang first, then the fullest node, so that whole ones
+// stay whole.
+func better(p *snapshot.Pod, g snapshot.GangID, a *slot, atA stage, b *slot, atB stage) bool {
 	flag := func(x bool) int {
 		if x {
 			return 0
 		}
 		return 1
 	}
-	wastesGPU := func(sl *slot) bool { return p.Request.MilliGPU == 0 && sl.node.Allocatable.MilliGPU > 0 }
+	sparesGPU := func(sl *slot) bool { return p.Request.MilliGPU > 0 || sl.node.Allocatable.MilliGPU == 0 }
 	return cmp.Or(
-		cmp.Compare(flag(!wastesGPU(a)), flag(!wastesGPU(b))),
-		cmp.Compare(a.stage, b.stage),
+		cmp.Compare(flag(sparesGPU(a)), flag(sparesGPU(b))),
+		cmp.Compare(atA, atB),
 		cmp.Compare(flag(a.booked == g), flag(b.booked == g)),
 		cmp.Compare(a.free.MilliGPU, b.free.MilliGPU),
 		cmp.Compare(a.free.MilliCPU, b.free.MilliCPU),
@@ -166,7 +227,14 @@ func better(p *snapshot.Pod, g snapshot.GangID, a, b *slot) bool {
 }
 
 // since lists the placements after a mark.
-func (r *room) since(mark int) ([]snapshot.Placed, []*slot) { return r.placed[mark:], r.took[mark:] }
+func (r *room) since(mark int) (placed []snapshot.Placed, slots []*slot) {
+	for _, e := range r.log[mark:] {
+		if !e.evicted {
+			placed, slots = append(placed, snapshot.Placed{Pod: e.pod, Node: e.slot.node}), append(slots, e.slot)
+		}
+	}
+	return placed, slots
+}
 
 // wanted says whether the decision uses a node, by its name or instance ID.
 func (r *room) wanted(name string) bool {
@@ -177,6 +245,13 @@ func (r *room) wanted(name string) bool {
 
 // misfits counts the nodes per reason for which a pod does not fit them.
 type misfits map[string]int
+
+func (m *misfits) add(why string) {
+	if *m == nil {
+		*m = misfits{}
+	}
+	(*m)[why]++
+}
 
 // dominant is the reason that holds on most nodes; among equals the first by name.
 func (m misfits) dominant() (why string, nodes, of int) {

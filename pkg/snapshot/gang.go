@@ -19,16 +19,23 @@ type Gang struct {
 	Name       string
 	UID        string
 
-	Queue    string // leaf queue that it asks for; "" when it names none
-	Priority int32
-	Created  time.Time
-	Shape    string // equal for gangs that ask for the same groups of the same pods
+	Queue   string // leaf queue that it asks for; "" when it names none
+	Created time.Time
+
+	Priority       int32 // value of its priority class
+	NonPreemptible bool  // never a victim, and confined to its queue's quota; priority 100 and above
+	NeverEvicts    bool  // preemptionPolicy Never: it waits rather than push others out
+
+	Shape string // equal for gangs that ask for the same groups of the same pods
 
 	Suspended bool
 	Invalid   string // why the owner's spec cannot make a gang; "" when it can
 
 	Groups  []Group // the head first, then in the owner's order
 	Members []*Pod  // existing pods that are not finished, in order of groups, then creation, then name
+
+	EvictedAt  time.Time // when others were last evicted for it; zero: not lately
+	ShortSince time.Time // since when it runs below its minimum, having lost members; zero: it does not
 
 	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
 
@@ -70,8 +77,13 @@ type Pod struct {
 	Class string
 	Alone bool
 
-	Node        string // where it is bound; "" while it waits
-	Terminating bool   // deleted but still there: holds its node's room, not its queue's quota
+	// Unit is equal for pods that come and go together: the hosts of one multi-host replica. "" for a
+	// pod that is a unit of its own.
+	Unit string
+
+	Node        string    // where it is bound; "" while it waits
+	Started     time.Time // when it was bound or began to run; zero while it waits
+	Terminating bool      // deleted but still there: holds its node's room, not its queue's quota
 	Ready       bool
 	Resident    bool   // belongs to the node itself (DaemonSet, mirror pod): does not keep it busy
 	Protected   string // why its node must not be removed; "" when nothing says so
@@ -84,8 +96,16 @@ type Queue struct {
 	Name    string
 	Parent  string // "" at the top
 	Created time.Time
-	Limit   Ceiling // per resource; see Ceiling for -1
-	Invalid string  // why the queue cannot be used (missing parent, cycle, impossible field)
+
+	Priority int       // higher is served first and reclaimed last
+	Quota    Ceiling   // what it is entitled to, per resource; Unlimited: everything
+	Weight   Resources // share of the surplus beside siblings, in thousandths
+	Limit    Ceiling   // what it may use at most, per resource
+
+	PreemptMinRuntime *time.Duration // how long its work is safe from its own queue; nil: inherited
+	ReclaimMinRuntime *time.Duration // how long its work is safe from other queues; nil: inherited
+
+	Invalid string // why the queue cannot be used (missing parent, cycle, impossible field)
 }
 
 // Unlimited is the value of a dimension without a ceiling, as KAI writes it.

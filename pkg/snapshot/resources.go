@@ -26,6 +26,9 @@ func (r Resources) Sub(o Resources) Resources {
 // IsZero says whether every dimension is zero.
 func (r Resources) IsZero() bool { return r == Resources{} }
 
+// Shortfall says whether any dimension is below zero.
+func (r Resources) Shortfall() bool { return r.MilliCPU < 0 || r.Memory < 0 || r.MilliGPU < 0 }
+
 // FitsIn says whether r is covered by room in every dimension that r asks for. A dimension that r
 // does not ask for never blocks, even where room is negative (an overcommitted node).
 func (r Resources) FitsIn(room Resources) bool { return r.Shortage(room) == "" }

@@ -35,6 +35,7 @@ type Bounds struct {
 	MaxGPUs       *int64         // devices; nil: unlimited
 	MaxHourlyCost *Dollars       // nil: unlimited
 	MaxNodes      map[string]int // per node group; absent: unlimited
+	PreferScaleUp time.Duration  // how long preemptible work waits for nodes before it evicts
 	Ladder        []string       // node groups in the order to try; empty: the cheapest that fits
 }
 

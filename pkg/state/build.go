@@ -2,15 +2,14 @@ package state
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -62,6 +61,9 @@ func (b *builder) bounds() {
 
 func boundsOf(s *v1alpha1.Scaling) snapshot.Bounds {
 	out := snapshot.Bounds{Ladder: s.Ladder, MaxNodes: map[string]int{}}
+	if s.PreferScaleUpFor != nil {
+		out.PreferScaleUp = s.PreferScaleUpFor.Duration
+	}
 	if s.MaxGPUs != nil {
 		n := int64(*s.MaxGPUs)
 		out.MaxGPUs = &n
@@ -76,58 +78,6 @@ func boundsOf(s *v1alpha1.Scaling) snapshot.Bounds {
 	return out
 }
 
-func (b *builder) queues() {
-	for name, q := range b.m.queues {
-		out := &snapshot.Queue{Name: name, Parent: q.Spec.ParentQueue, Created: q.CreationTimestamp.Time}
-		out.Limit, out.Invalid = limits(q)
-		if out.Invalid == "" {
-			out.Invalid = b.lineage(q)
-		}
-		b.s.Queues = append(b.s.Queues, out)
-	}
-	slices.SortFunc(b.s.Queues, func(x, y *snapshot.Queue) int { return cmp.Compare(x.Name, y.Name) })
-}
-
-// lineage says what is wrong with a queue's ancestors, or "".
-func (b *builder) lineage(q *queuev2.Queue) string {
-	seen := map[string]bool{q.Name: true}
-	for parent := q.Spec.ParentQueue; parent != ""; {
-		p := b.m.queues[parent]
-		switch {
-		case p == nil:
-			return "its ancestor " + parent + " does not exist"
-		case seen[parent]:
-			return "its parents form a cycle through " + parent
-		}
-		seen[parent] = true
-		parent = p.Spec.ParentQueue
-	}
-	return ""
-}
-
-// limits converts a queue's limits from KAI's units: devices, millicores and 10^6 bytes; -1 is
-// unlimited, and unset is 0, which allows nothing.
-func limits(q *queuev2.Queue) (limit snapshot.Ceiling, invalid string) {
-	r := q.Spec.Resources
-	if r == nil {
-		return snapshot.Ceiling{}, "spec.resources is missing"
-	}
-	read := func(field string, value float64, unit float64) int64 {
-		switch {
-		case value == -1:
-			return snapshot.Unlimited
-		case value < 0 || math.IsNaN(value) || value*unit >= math.MaxInt64:
-			invalid = "spec.resources." + field + ".limit must be -1 or a number from 0 up"
-			return 0
-		}
-		return int64(math.Round(value * unit))
-	}
-	limit.MilliGPU = read("gpu", r.GPU.Limit, 1000)
-	limit.MilliCPU = read("cpu", r.CPU.Limit, 1)
-	limit.Memory = read("memory", r.Memory.Limit, 1e6)
-	return limit, invalid
-}
-
 func (b *builder) pods() {
 	b.byNode = map[string][]*snapshot.Pod{}
 	for uid, p := range b.m.pods {
@@ -138,8 +88,9 @@ func (b *builder) pods() {
 		out := &snapshot.Pod{
 			UID: string(uid), Namespace: p.object.Namespace, Name: p.object.Name,
 			Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
-			Node: node, Terminating: p.object.DeletionTimestamp != nil,
-			Ready: ready(p.object), Resident: Resident(p.object), Object: p.object,
+			Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
+			Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
+			Ready:       ready(p.object), Resident: Resident(p.object), Object: p.object,
 		}
 		b.byUID = append(b.byUID, out)
 		if node != "" {
@@ -151,6 +102,16 @@ func (b *builder) pods() {
 	for _, pods := range b.byNode {
 		slices.SortFunc(pods, order)
 	}
+}
+
+// started is when a pod was bound; zero while it waits, and until the API server has said so.
+func started(p *corev1.Pod) time.Time {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 func ready(p *corev1.Pod) bool {

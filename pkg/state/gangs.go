@@ -6,9 +6,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/fit"
@@ -21,12 +25,16 @@ import (
 func (b *builder) gangs() {
 	byOwner := map[types.UID][]*snapshot.Pod{}
 	for _, p := range b.byUID {
-		switch in := b.m.pods[types.UID(p.UID)]; {
+		in := b.m.pods[types.UID(p.UID)]
+		rc, job := b.m.clusters[in.owner], b.m.jobs[in.owner]
+		switch {
 		case !in.ours:
-		case in.owner == "":
-			b.s.Gangs = append(b.s.Gangs, b.single(p))
-		case b.m.clusters[in.owner] != nil && b.m.clusters[in.owner].Namespace == p.Namespace:
+		case rc != nil && rc.Namespace == p.Namespace, job != nil && job.Namespace == p.Namespace && minMember(job) > 0:
 			byOwner[in.owner] = append(byOwner[in.owner], p)
+		case in.ownerKind == "RayCluster":
+			// Its RayCluster has not been seen yet; alone it means nothing.
+		default:
+			b.s.Gangs = append(b.s.Gangs, b.single(p))
 		}
 	}
 	for uid, rc := range b.m.clusters {
@@ -34,20 +42,22 @@ func (b *builder) gangs() {
 			b.s.Gangs = append(b.s.Gangs, g)
 		}
 	}
-	slices.SortFunc(b.s.Gangs, func(x, y *snapshot.Gang) int { return cmp.Compare(x.ID, y.ID) })
-	for _, g := range b.s.Gangs {
-		if g.Queue == "" {
-			g.Queue = b.m.config.DefaultQueue
-		}
-		if until, ok := b.m.held[string(g.ID)]; ok && b.s.Now.Before(until) {
-			g.HeldUntil = until
-		}
-		for _, r := range b.m.requests {
-			if string(r.Spec.Gang.UID) == g.UID {
-				g.Attempts = max(g.Attempts, r.Spec.Attempt)
-			}
+	for uid, job := range b.m.jobs {
+		if len(byOwner[uid]) > 0 {
+			b.s.Gangs = append(b.s.Gangs, b.job(job, byOwner[uid]))
 		}
 	}
+	slices.SortFunc(b.s.Gangs, func(x, y *snapshot.Gang) int { return cmp.Compare(x.ID, y.ID) })
+	attempts := map[string]int32{}
+	for _, r := range b.m.requests {
+		uid := string(r.Spec.Gang.UID)
+		attempts[uid] = max(attempts[uid], r.Spec.Attempt)
+	}
+	for _, g := range b.s.Gangs {
+		g.Attempts = attempts[g.UID]
+		b.complete(g)
+	}
+	b.forget()
 }
 
 func gangID(namespace, kind, name, uid string) snapshot.GangID {
@@ -60,12 +70,46 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 	g := &snapshot.Gang{
 		ID: gangID(p.Namespace, "Pod", p.Name, p.UID), APIVersion: "v1", Kind: "Pod",
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: p.Class,
+		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: p.Class + "/" + object.Labels[v1alpha1.PreemptibilityLabel],
 		Groups:      []snapshot.Group{{Name: "pod", Min: 1, Want: 1, Request: p.Request}},
 		Members:     []*snapshot.Pod{p},
 		LastVerdict: object.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	p.Gang, p.Group = g.ID, "pod"
+	b.rank(g, object.Labels, object)
+	return g
+}
+
+// minMember is how many pods a Job wants to start together; 0 when it does not say.
+func minMember(j *batchv1.Job) int {
+	n, err := strconv.ParseUint(j.Annotations[v1alpha1.BatchMinMemberAnnotation], 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
+
+// job is the gang of a batch Job that wants its pods to start together.
+func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
+	g := &snapshot.Gang{
+		ID: gangID(j.Namespace, "Job", j.Name, string(j.UID)), APIVersion: "batch/v1", Kind: "Job",
+		Namespace: j.Namespace, Name: j.Name, UID: string(j.UID),
+		Queue: ray.Queue(j.Labels), Created: j.CreationTimestamp.Time,
+		Members: members, LastVerdict: j.Annotations[v1alpha1.VerdictAnnotation],
+	}
+	want := int(ptr.Deref(j.Spec.Parallelism, 1))
+	g.Groups = []snapshot.Group{{Name: "job", Min: min(minMember(j), want), Want: want,
+		Request: fit.Requests(&corev1.Pod{ObjectMeta: j.Spec.Template.ObjectMeta, Spec: j.Spec.Template.Spec})}}
+	for _, p := range members {
+		p.Gang, p.Group = g.ID, "job"
+	}
+	slices.SortFunc(members, func(x, y *snapshot.Pod) int {
+		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
+	})
+	object := b.m.pods[types.UID(members[0].UID)].object
+	g.Queue = cmp.Or(g.Queue, ray.Queue(object.Labels))
+	b.rank(g, j.Labels, object)
+	g.Shape = shapeOf(g.Groups, members)
 	return g
 }
 
@@ -98,6 +142,11 @@ func (b *builder) rayCluster(rc *rayv1.RayCluster, members []*snapshot.Pod) *sna
 		return cmp.Or(cmp.Compare(rank[x.Group], rank[y.Group]), x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
 	})
 	g.Members = members
+	var head *corev1.Pod
+	if len(members) > 0 {
+		head = b.m.pods[types.UID(members[0].UID)].object
+	}
+	b.rank(g, rc.Labels, head)
 	g.Shape = shapeOf(groups, members)
 	return g
 }

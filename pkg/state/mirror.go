@@ -11,7 +11,9 @@ import (
 	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
@@ -37,7 +39,13 @@ type Mirror struct {
 	groups   map[string]cloud.Group // by group name, as last observed
 	refusals map[string]Refusal     // by group name
 	assumed  map[types.UID]string   // pod to the node that capmgr bound it to, until seen
+	leaving  map[types.UID]bool     // pods that capmgr evicted, until seen
 	held     map[string]time.Time   // by gang: not to be bound before (its bind was refused)
+	evicted  map[string]time.Time   // by gang: when others were last evicted for it
+	running  map[string]minima      // by gang: the minimum with which it was last seen whole
+	short    map[string]time.Time   // by gang: since when it runs below that
+	classes  map[string]*schedulingv1.PriorityClass
+	jobs     map[types.UID]*batchv1.Job
 	observed bool
 }
 
@@ -48,7 +56,9 @@ type pod struct {
 	class   string
 	alone   bool
 	ours    bool // scheduled by capmgr
-	owner   types.UID
+
+	owner     types.UID // of its controller; "" when it has none
+	ownerKind string
 }
 
 // Refusal remembers that the cloud did not deliver from a group.
@@ -72,7 +82,13 @@ func New(config *v1alpha1.Config) *Mirror {
 		groups:         map[string]cloud.Group{},
 		refusals:       map[string]Refusal{},
 		assumed:        map[types.UID]string{},
+		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
+		evicted:        map[string]time.Time{},
+		running:        map[string]minima{},
+		short:          map[string]time.Time{},
+		classes:        map[string]*schedulingv1.PriorityClass{},
+		jobs:           map[types.UID]*batchv1.Job{},
 	}
 	for _, name := range config.SchedulerNames {
 		m.schedulerNames[name] = true
@@ -123,6 +139,18 @@ func (m *Mirror) Refuse(group string, r Refusal) {
 // Hold keeps a gang from being bound until a time, after its bind was refused.
 func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
 	m.update(func() { m.held[string(gang)] = until })
+}
+
+// AssumeEvicted records that capmgr has evicted pods for a gang, until the informer shows it.
+func (m *Mirror) AssumeEvicted(pods []types.UID, forGang snapshot.GangID, at time.Time) {
+	m.update(func() {
+		for _, uid := range pods {
+			if p := m.pods[uid]; p != nil && p.object.DeletionTimestamp == nil {
+				m.leaving[uid] = true
+			}
+		}
+		m.evicted[string(forGang)] = at
+	})
 }
 
 // SetGroups records what the cloud says of the node groups.

@@ -2,7 +2,9 @@ package state
 
 import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -18,8 +20,7 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 		converted := m.convert(p)
 		m.update(func() {
 			if finished(p) {
-				delete(m.pods, p.UID)
-				delete(m.assumed, p.UID)
+				m.forgetPod(p.UID)
 				return
 			}
 			m.pods[p.UID] = converted
@@ -28,18 +29,21 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 			}
 		})
 	}, func(p *corev1.Pod) {
-		m.update(func() {
-			delete(m.pods, p.UID)
-			delete(m.assumed, p.UID)
-		})
+		m.update(func() { m.forgetPod(p.UID) })
 	})
+}
+
+func (m *Mirror) forgetPod(uid types.UID) {
+	delete(m.pods, uid)
+	delete(m.assumed, uid)
+	delete(m.leaving, uid)
 }
 
 func (m *Mirror) convert(p *corev1.Pod) *pod {
 	out := &pod{object: p, request: fit.Requests(p), ours: m.schedulerNames[p.Spec.SchedulerName]}
 	out.class, out.alone = fit.PodClass(p)
-	if ref := metav1.GetControllerOf(p); ref != nil && ref.Kind == "RayCluster" {
-		out.owner = ref.UID
+	if ref := metav1.GetControllerOf(p); ref != nil {
+		out.owner, out.ownerKind = ref.UID, ref.Kind
 	}
 	return out
 }
@@ -71,6 +75,24 @@ func (m *Mirror) RayClusters() cache.ResourceEventHandler {
 		m.update(func() { m.clusters[rc.UID] = rc })
 	}, func(rc *rayv1.RayCluster) {
 		m.update(func() { delete(m.clusters, rc.UID) })
+	})
+}
+
+// Jobs returns the handler for the informer of batch Jobs.
+func (m *Mirror) Jobs() cache.ResourceEventHandler {
+	return handle(func(j *batchv1.Job) {
+		m.update(func() { m.jobs[j.UID] = j })
+	}, func(j *batchv1.Job) {
+		m.update(func() { delete(m.jobs, j.UID) })
+	})
+}
+
+// PriorityClasses returns the handler for the informer of priority classes.
+func (m *Mirror) PriorityClasses() cache.ResourceEventHandler {
+	return handle(func(c *schedulingv1.PriorityClass) {
+		m.update(func() { m.classes[c.Name] = c })
+	}, func(c *schedulingv1.PriorityClass) {
+		m.update(func() { delete(m.classes, c.Name) })
 	})
 }
 

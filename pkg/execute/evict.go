@@ -1,0 +1,70 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// evictAll ends pods through the Eviction API, so that disruption budgets hold. What a budget keeps
+// stays, and the gang that needed its room waits.
+func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
+	var group errgroup.Group
+	group.SetLimit(bindParallel)
+	var mu sync.Mutex
+	var errs []error
+	done := make([][]types.UID, len(steps))
+	for k, s := range steps {
+		for _, p := range s.Pods {
+			group.Go(func() error {
+				err := e.evict(ctx, p)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					errs = append(errs, err)
+				} else {
+					done[k] = append(done[k], types.UID(p.UID))
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // errors are collected
+	for k, s := range steps {
+		// Also when nothing could be evicted: trying again at once would meet the same budget.
+		e.Mirror.AssumeEvicted(done[k], gangID(s.For), e.Now())
+		if len(done[k]) == 0 {
+			continue
+		}
+		e.Log.Info("Evicted pods", "gang", s.Gang.String(), "queue", s.Queue, "pods", len(done[k]), "whole", s.Whole,
+			"for", s.For.String(), "forQueue", s.ForQueue)
+		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %d pods to make room for %s of queue %s", len(done[k]), s.For, s.ForQueue))
+	}
+	return errors.Join(errs...)
+}
+
+// evict ends one pod, if it is still the one that was meant.
+func (e *Executor) evict(ctx context.Context, p plan.PodRef) error {
+	err := e.Kube.CoreV1().Pods(p.Namespace).EvictV1(ctx, &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(p.UID)},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("evict %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	return nil
+}
+
+func gangID(o plan.Owner) snapshot.GangID {
+	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
+}

@@ -1,0 +1,296 @@
+package scheduler
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// eviction is one try to make room for a gang: everything it did can be taken back.
+type eviction struct {
+	d      *decision
+	gang   *snapshot.Gang
+	need   snapshot.Resources // of all that the gang lacks
+	chunks []*chunk           // evicted, in order
+	gone   [][]*snapshot.Pod  // their pods, parallel to chunks
+}
+
+// makeRoom finds the smallest damage that gives every missing pod of a gang a place, and places
+// them on the room that is about to become free. It returns nil and leaves everything as it was
+// when there is none.
+//
+// It satisfies the queues' limits first, then goes pod by pod, each on the node where it costs
+// least, and in the end gives back whatever turned out not to be needed.
+func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources) *eviction {
+	if d.victims == nil {
+		d.victims = newVictims(d.s)
+	}
+	e := &eviction{d: d, gang: g, need: need}
+	mark := d.room.mark()
+	if !e.underLimits() {
+		return e.giveUp(mark)
+	}
+	for _, p := range missing {
+		if d.room.placeOne(p, g.ID, leaving) == nil {
+			continue
+		}
+		if !e.clearNodeFor(p) || d.room.placeOne(p, g.ID, leaving) != nil {
+			return e.giveUp(mark)
+		}
+	}
+	if len(e.chunks) == 0 || d.spentVictims+e.pods() > maxVictims && d.spentVictims > 0 {
+		return e.giveUp(mark)
+	}
+	e.spare(mark, missing)
+	d.spentVictims += e.pods()
+	return e
+}
+
+// maxVictims is how many pods one decision evicts at most; a single gang's room is never cut in
+// half by it.
+const maxVictims = 256
+
+func (e *eviction) pods() (n int) {
+	for _, pods := range e.gone {
+		n += len(pods)
+	}
+	return n
+}
+
+// underLimits evicts until no limit of the gang's queues stands in the way.
+func (e *eviction) underLimits() bool {
+	for {
+		b := e.d.ledger.within(e.gang, e.need)
+		if b == nil {
+			return true
+		}
+		if b.reason != plan.WaitingForQuota {
+			return false // quota of work that may not be evicted: no eviction helps
+		}
+		a, dim := e.limited()
+		var best *chunk
+		var least cost
+		for _, c := range e.d.victims.chunks {
+			if !slices.Contains(e.d.ledger.path(c.gang.Queue), a) {
+				continue
+			}
+			contested := snapshot.Resources{}
+			dim.set(&contested, dim.of(e.need))
+			why, overshoot := e.d.mayEvict(c, e.gang, e.need, contested)
+			if why == none {
+				continue
+			}
+			if cost := e.d.costOf(c, overshoot); best == nil || cost.compare(least) < 0 {
+				best, least = c, cost
+			}
+		}
+		if best == nil {
+			return false
+		}
+		e.evict(best)
+	}
+}
+
+// limited is the first account and dimension whose limit stands in the way.
+func (e *eviction) limited() (*account, dimension) {
+	for a := e.d.ledger.accounts[e.gang.Queue]; a != nil; a = a.parent {
+		with := a.used.Add(e.need)
+		for d := range dimensions {
+			if d.of(e.need) > 0 && d.of(with) > d.ceiling(a.queue.Limit) {
+				return a, d
+			}
+		}
+	}
+	return nil, 0
+}
+
+// clearNodeFor evicts what has to go from the node where making room for a pod costs least.
+func (e *eviction) clearNodeFor(p *snapshot.Pod) bool {
+	var best []*chunk
+	var least cost
+	for _, sl := range e.d.room.slots {
+		if sl.stage != usable || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) {
+			continue
+		}
+		if set, cost, ok := e.cheapest(sl, p); ok && (best == nil || cost.compare(least) < 0) {
+			best, least = set, cost
+		}
+	}
+	for _, c := range best {
+		e.evict(c)
+	}
+	return best != nil
+}
+
+// cheapest returns the chunks to evict so that a pod fits one node, smallest damage first.
+func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost, ok bool) {
+	type offer struct {
+		chunk *chunk
+		cost  cost
+	}
+	contested := scarce(p.Request, sl)
+	var offers []offer
+	for _, c := range e.d.victims.byNode[sl.node.Name] {
+		if why, overshoot := e.d.mayEvict(c, e.gang, e.need, contested); why != none {
+			offers = append(offers, offer{c, e.d.costOf(c, overshoot)})
+		}
+	}
+	if len(offers) == 0 {
+		return nil, cost{}, false
+	}
+	slices.SortStableFunc(offers, func(x, y offer) int {
+		return cmp.Or(x.cost.compare(y.cost), cmp.Compare(x.chunk.gang.ID, y.chunk.gang.ID))
+	})
+	mark, chunks := e.d.room.mark(), len(e.chunks)
+	defer e.restore(mark, chunks)
+	for _, o := range offers {
+		why, overshoot := e.d.mayEvict(o.chunk, e.gang, e.need, contested)
+		if why == none { // those before it brought its queue down to what it is entitled to
+			continue
+		}
+		total = total.plus(e.d.costOf(o.chunk, overshoot))
+		e.evict(o.chunk)
+		set = append(set, o.chunk)
+		if _, short := e.d.room.stageFor(sl, p, leaving); short == "" {
+			return set, total, e.d.room.fit.Fits(p, sl.node, e.d.room.placed) == ""
+		}
+	}
+	return nil, cost{}, false
+}
+
+// scarce is the part of a request that a node is short of; all of it where something else than
+// room stands in the way.
+func scarce(request snapshot.Resources, sl *slot) snapshot.Resources {
+	room := sl.free.Add(sl.leaving)
+	short := snapshot.Resources{}
+	for d := range dimensions {
+		if v := d.of(request); v > d.of(room) {
+			d.set(&short, v)
+		}
+	}
+	if short.IsZero() {
+		return request
+	}
+	return short
+}
+
+// evict counts a chunk as gone: its room is about to be free, its queue no longer uses it.
+func (e *eviction) evict(c *chunk) {
+	pods, request := c.left(e.d.evicted)
+	for _, p := range pods {
+		e.d.evicted[p.UID] = true
+		e.d.room.evict(p)
+	}
+	e.d.ledger.refund(c.gang, request)
+	e.chunks, e.gone = append(e.chunks, c), append(e.gone, pods)
+}
+
+// restore takes back the room since a mark and every chunk after the first n.
+func (e *eviction) restore(mark, n int) {
+	e.d.room.undo(mark)
+	for k := len(e.chunks) - 1; k >= n; k-- {
+		e.unevict(k)
+	}
+	e.chunks, e.gone = e.chunks[:n], e.gone[:n]
+}
+
+// unevict gives a chunk back to its queue.
+func (e *eviction) unevict(k int) {
+	var request snapshot.Resources
+	for _, p := range e.gone[k] {
+		delete(e.d.evicted, p.UID)
+		request = request.Add(p.Request)
+	}
+	e.d.ledger.charge(e.chunks[k].gang, request)
+}
+
+func (e *eviction) giveUp(mark int) *eviction {
+	e.restore(mark, 0)
+	return nil
+}
+
+// spare gives back chunks that turned out not to be needed: with all others gone, the gang still
+// finds its places and its limits still hold. The largest is tried first.
+func (e *eviction) spare(mark int, missing []*snapshot.Pod) {
+	order := make([]int, len(e.chunks))
+	for k := range order {
+		order[k] = k
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(len(e.gone[y]), len(e.gone[x])) })
+	chunks := slices.Clone(e.chunks)
+	keep := make([]bool, len(chunks))
+	for k := range keep {
+		keep[k] = true
+	}
+	try := func() bool {
+		e.restore(mark, 0)
+		for k, c := range chunks {
+			if keep[k] {
+				e.evict(c)
+			}
+		}
+		if e.d.ledger.within(e.gang, e.need) != nil {
+			return false
+		}
+		why, _ := e.d.room.placeAll(missing, e.gang.ID, leaving)
+		return why == nil
+	}
+	idle := make([]bool, len(chunks))
+	some := false
+	for k := range chunks {
+		idle[k] = e.idle(k)
+		some = some || idle[k]
+	}
+	if !some {
+		return
+	}
+	for _, k := range order {
+		if !idle[k] {
+			continue
+		}
+		keep[k] = false
+		if !try() {
+			keep[k] = true
+		}
+	}
+	try()
+}
+
+// idle says whether nothing was placed on the room that a chunk leaves.
+func (e *eviction) idle(k int) bool {
+	request := map[string]snapshot.Resources{}
+	for _, p := range e.gone[k] {
+		request[p.Node] = request[p.Node].Add(p.Request)
+	}
+	for node, r := range request {
+		sl := e.d.room.byName[node]
+		if sl != nil && sl.free.Add(sl.leaving).Sub(r).Shortfall() {
+			return false
+		}
+	}
+	return true
+}
+
+// steps are the evictions as part of a plan, one per victim gang.
+func (e *eviction) steps() []plan.Step {
+	var out []plan.Step
+	index := map[snapshot.GangID]int{}
+	for k, c := range e.chunks {
+		at, ok := index[c.gang.ID]
+		if !ok {
+			at = len(out)
+			index[c.gang.ID] = at
+			out = append(out, plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue,
+				For: plan.OwnerOf(e.gang), ForQueue: e.gang.Queue})
+		}
+		step := out[at].(plan.Evict) //nolint:forcetypeassert // written four lines above
+		step.Whole = step.Whole || c.whole
+		for _, p := range e.gone[k] {
+			step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
+		}
+		out[at] = step
+	}
+	return out
+}

@@ -1,0 +1,259 @@
+package scheduler
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// chunk is what is evicted together: one elastic unit of a gang, or all of the gang.
+type chunk struct {
+	gang    *snapshot.Gang
+	pods    []*snapshot.Pod
+	whole   bool
+	request snapshot.Resources
+	started time.Time // of its youngest pod; zero when that is not known yet
+	gone    bool      // evicted by this decision
+}
+
+// victims is the stock of what could be evicted, built when it is first asked for.
+type victims struct {
+	chunks []*chunk
+	byNode map[string][]*chunk
+}
+
+// newVictims cuts all preemptible running gangs into chunks.
+func newVictims(s *snapshot.Snapshot) *victims {
+	v := &victims{byNode: map[string][]*chunk{}}
+	for _, g := range s.Gangs {
+		if g.NonPreemptible {
+			continue
+		}
+		elastic, all := cut(g)
+		for _, c := range elastic {
+			v.add(c)
+		}
+		if len(all.pods) > 0 {
+			v.add(all)
+		}
+	}
+	return v
+}
+
+func (v *victims) add(c *chunk) {
+	v.chunks = append(v.chunks, c)
+	seen := map[string]bool{}
+	for _, p := range c.pods {
+		if !seen[p.Node] {
+			seen[p.Node] = true
+			v.byNode[p.Node] = append(v.byNode[p.Node], c)
+		}
+	}
+}
+
+// cut returns a gang's elastic units, the youngest first, and all its running pods as one chunk.
+func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
+	all = &chunk{gang: g, whole: true}
+	for _, grp := range g.Groups {
+		units := unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node != "" && !p.Terminating })
+		slices.SortStableFunc(units, func(x, y []*snapshot.Pod) int { return startOf(x).Compare(startOf(y)) })
+		kept := 0
+		for _, u := range units {
+			all.take(u)
+			if kept >= grp.Min {
+				c := &chunk{gang: g}
+				c.take(u)
+				elastic = append(elastic, c)
+			}
+			kept += len(u)
+		}
+	}
+	slices.Reverse(elastic)
+	return elastic, all
+}
+
+func (c *chunk) take(pods []*snapshot.Pod) {
+	for _, p := range pods {
+		c.pods = append(c.pods, p)
+		c.request = c.request.Add(p.Request)
+		if p.Started.After(c.started) {
+			c.started = p.Started
+		}
+	}
+}
+
+func startOf(unit []*snapshot.Pod) (at time.Time) {
+	for _, p := range unit {
+		if p.Started.After(at) {
+			at = p.Started
+		}
+	}
+	return at
+}
+
+// left is what of a chunk is still there: units of a gang may have been evicted before the whole.
+func (c *chunk) left(evicted map[string]bool) (pods []*snapshot.Pod, request snapshot.Resources) {
+	for _, p := range c.pods {
+		if !evicted[p.UID] {
+			pods = append(pods, p)
+			request = request.Add(p.Request)
+		}
+	}
+	return pods, request
+}
+
+// grounds are why a chunk may be evicted for a gang.
+type grounds int
+
+const (
+	none      grounds = iota
+	preempted         // lower priority in the same queue
+	reclaimed         // its queue holds more than it is entitled to
+)
+
+// mayEvict says on which grounds a chunk may go for a gang that needs something, and whether its
+// queue would then hold less than it is entitled to. See the KAI reference, "Actions", with the
+// corrections listed there: what counts is the resource that is contested, and what is left after.
+func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot.Resources) (why grounds, overshoot bool) {
+	pods, request := c.left(d.evicted)
+	if len(pods) == 0 || c.gang.ID == g.ID || !frees(request, contested) {
+		return none, false
+	}
+	if c.gang.Queue == g.Queue {
+		if c.gang.Priority < g.Priority && (!c.whole || d.ranFor(c, d.preemptMinRuntime(c.gang.Queue))) {
+			return preempted, false
+		}
+		return none, false
+	}
+	x, y := d.ledger.siblings(g.Queue, c.gang.Queue)
+	if x == nil || y == nil || c.whole && !d.ranFor(c, reclaimMinRuntime(y, x)) {
+		return none, false
+	}
+	fair, deserved := d.entitled(g, x, need)
+	threshold := y.allocatable
+	switch {
+	case fair && over(y.used, contested, y.allocatable):
+	case deserved && over(y.used, contested, y.quota):
+		threshold = y.quota
+	default:
+		return none, false
+	}
+	return reclaimed, under(y.used.Sub(request), contested, threshold)
+}
+
+// quota reads one dimension of a queue's quota.
+func (a *account) quota(d dimension) int64 { return d.ceiling(a.queue.Quota) }
+
+// under says whether a queue uses less than a threshold of a resource that is contested.
+func under(used, contested snapshot.Resources, threshold func(dimension) int64) bool {
+	for d := range dimensions {
+		if d.of(contested) > 0 && d.of(used) < threshold(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// frees says whether evicting request gives room in what is contested.
+func frees(request, contested snapshot.Resources) bool {
+	if contested.MilliGPU > 0 {
+		return request.MilliGPU > 0
+	}
+	return contested.MilliCPU > 0 && request.MilliCPU > 0 || contested.Memory > 0 && request.Memory > 0
+}
+
+// entitled says whether a gang's queues, up to the level at which they meet the victim's, would
+// stay within their fair share (fair) or even their quota (deserved) with what it needs.
+func (d *decision) entitled(g *snapshot.Gang, top *account, need snapshot.Resources) (fair, deserved bool) {
+	fair, deserved = true, true
+	for a := d.ledger.accounts[g.Queue]; a != nil; a = a.parent {
+		with := a.used.Add(need)
+		fair = fair && !over(with, need, a.allocatable)
+		deserved = deserved && !over(with, need, a.quota)
+		if a == top {
+			break
+		}
+	}
+	return fair, deserved
+}
+
+// ranFor says whether a chunk has had its minimum runtime. A pod whose start is not known yet has
+// just been bound.
+func (d *decision) ranFor(c *chunk, least time.Duration) bool {
+	if least <= 0 {
+		return true
+	}
+	since := c.started
+	if since.IsZero() {
+		return false
+	}
+	d.look(since.Add(least))
+	return d.s.Now.Sub(since) >= least
+}
+
+// preemptMinRuntime is the first value set from a queue upwards.
+func (d *decision) preemptMinRuntime(queue string) time.Duration {
+	for a := d.ledger.accounts[queue]; a != nil; a = a.parent {
+		if t := a.queue.PreemptMinRuntime; t != nil {
+			return *t
+		}
+	}
+	return 0
+}
+
+// reclaimMinRuntime is the first value set from the level y, at which victim and beneficiary meet,
+// upwards; between different top queues that level's only.
+func reclaimMinRuntime(y, x *account) time.Duration {
+	for a := y; a != nil; a = a.parent {
+		if t := a.queue.ReclaimMinRuntime; t != nil {
+			return *t
+		}
+		if x.parent == nil {
+			break
+		}
+	}
+	return 0
+}
+
+// cost orders sets of chunks by what evicting them destroys.
+type cost struct {
+	overshoot int   // chunks that leave their queue with less than it is entitled to
+	whole     int   // gangs that end
+	milliGPU  int64 // evicted in all
+	milliCPU  int64
+	priority  int64 // the sum over chunks of queue and gang priority
+	youngest  int64 // negative start of the youngest, in seconds: who started last loses least
+}
+
+func (c cost) compare(o cost) int {
+	return cmp.Or(cmp.Compare(c.overshoot, o.overshoot), cmp.Compare(c.whole, o.whole), cmp.Compare(c.milliGPU, o.milliGPU),
+		cmp.Compare(c.milliCPU, o.milliCPU), cmp.Compare(c.priority, o.priority), cmp.Compare(c.youngest, o.youngest))
+}
+
+func (d *decision) costOf(c *chunk, overshoot bool) cost {
+	pods, request := c.left(d.evicted)
+	out := cost{milliGPU: request.MilliGPU, milliCPU: request.MilliCPU, priority: int64(c.gang.Priority)}
+	if overshoot {
+		out.overshoot = 1
+	}
+	if c.whole {
+		out.whole = 1
+	}
+	if a := d.ledger.accounts[c.gang.Queue]; a != nil {
+		out.priority += int64(a.queue.Priority) * 1000
+	}
+	if at := startOf(pods); !at.IsZero() {
+		out.youngest = -at.Unix()
+	} else {
+		out.youngest = math.MinInt64
+	}
+	return out
+}
+
+func (c cost) plus(o cost) cost {
+	return cost{c.overshoot + o.overshoot, c.whole + o.whole, c.milliGPU + o.milliGPU, c.milliCPU + o.milliCPU,
+		c.priority + o.priority, min(c.youngest, o.youngest)}
+}

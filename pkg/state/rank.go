@@ -1,0 +1,119 @@
+package state
+
+import (
+	"cmp"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// shipped are the priority classes that count even where their objects are missing.
+var shipped = map[string]int32{
+	v1alpha1.PriorityClassTrain:            v1alpha1.PriorityTrain,
+	v1alpha1.PriorityClassBuildPreemptible: v1alpha1.PriorityBuildPreemptible,
+	v1alpha1.PriorityClassBuild:            v1alpha1.PriorityBuild,
+	v1alpha1.PriorityClassInference:        v1alpha1.PriorityInference,
+}
+
+// rank gives a gang its priority: from the label on its owner, else from its pod, else by kind: what
+// serves is inference, everything else trains.
+func (b *builder) rank(g *snapshot.Gang, labels map[string]string, pod *corev1.Pod) {
+	name := cmp.Or(labels[v1alpha1.RayPriorityClassLabel], labels[v1alpha1.PriorityClassLabel])
+	if name == "" && pod != nil {
+		name = cmp.Or(pod.Labels[v1alpha1.PriorityClassLabel], pod.Spec.PriorityClassName)
+		if ref := metav1.GetControllerOf(pod); name == "" && ref != nil && ref.Kind == "ReplicaSet" {
+			name = v1alpha1.PriorityClassInference
+		}
+	}
+	name = cmp.Or(name, v1alpha1.PriorityClassTrain)
+	value, known := shipped[name]
+	if c := b.m.classes[name]; c != nil {
+		value, known = c.Value, true
+		g.NeverEvicts = c.PreemptionPolicy != nil && *c.PreemptionPolicy == corev1.PreemptNever
+	}
+	if !known && g.Invalid == "" {
+		g.Invalid = "the priority class " + name + " does not exist"
+	}
+	g.Priority = value
+	g.NonPreemptible = value >= v1alpha1.NonPreemptiblePriority
+	override := labels[v1alpha1.PreemptibilityLabel]
+	if override == "" && pod != nil {
+		override = pod.Labels[v1alpha1.PreemptibilityLabel]
+	}
+	switch override {
+	case "preemptible":
+		g.NonPreemptible = false
+	case "non-preemptible":
+		g.NonPreemptible = true
+	}
+}
+
+// minima is the minimum per group of a gang that was whole once.
+type minima map[string]int
+
+// evictionMemory is how long it is remembered that others were evicted for a gang.
+const evictionMemory = 10 * time.Minute
+
+// complete adds what only the mirror's memory knows: back-offs, evictions, and since when a running
+// gang is short of members. The minimum of a gang that runs never rises, whatever its spec says by
+// now: it would otherwise be broken by its own growth.
+func (b *builder) complete(g *snapshot.Gang) {
+	g.Queue = cmp.Or(g.Queue, b.m.config.DefaultQueue)
+	id := string(g.ID)
+	if until, ok := b.m.held[id]; ok && b.s.Now.Before(until) {
+		g.HeldUntil = until
+	}
+	if at, ok := b.m.evicted[id]; ok && b.s.Now.Sub(at) < evictionMemory {
+		g.EvictedAt = at
+	}
+	bound := map[string]int{}
+	for _, p := range g.Members {
+		if p.Node != "" && !p.Terminating {
+			bound[p.Group]++
+		}
+	}
+	before, ran := b.m.running[id]
+	if len(bound) == 0 {
+		delete(b.m.running, id)
+		delete(b.m.short, id)
+		return
+	}
+	whole := true
+	now := minima{}
+	for k := range g.Groups {
+		grp := &g.Groups[k]
+		if least, ok := before[grp.Name]; ran && ok {
+			grp.Min = min(grp.Min, least)
+		}
+		now[grp.Name] = grp.Min
+		whole = whole && bound[grp.Name] >= grp.Min
+	}
+	switch {
+	case whole:
+		b.m.running[id] = now
+		delete(b.m.short, id)
+	case ran:
+		if b.m.short[id].IsZero() {
+			b.m.short[id] = b.s.Now
+		}
+		g.ShortSince = b.m.short[id]
+	}
+}
+
+// forget drops the memory of gangs that are gone.
+func (b *builder) forget() {
+	alive := make(map[string]bool, len(b.s.Gangs))
+	for _, g := range b.s.Gangs {
+		alive[string(g.ID)] = true
+	}
+	gone := func(id string, _ time.Time) bool { return !alive[id] }
+	maps.DeleteFunc(b.m.held, gone)
+	maps.DeleteFunc(b.m.evicted, gone)
+	maps.DeleteFunc(b.m.short, gone)
+	maps.DeleteFunc(b.m.running, func(id string, _ minima) bool { return !alive[id] })
+}
