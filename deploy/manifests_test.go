@@ -145,7 +145,7 @@ func TestDeployment(t *testing.T) {
 // The manager's rights hold no wildcard, no secret, and nothing that a plan does not do.
 func TestManagerRights(t *testing.T) {
 	write := map[string][]string{
-		"pods/binding": {"create"}, "pods/eviction": {"create"},
+		"pods/binding": {"create"}, "pods/eviction": {"create"}, "pods/status": {"patch"},
 		"rayclusters": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
 		"capacityrequests":        {"create", "patch", "update", "delete"},
 		"capacityrequests/status": {"patch", "update"}, "queues/status": {"patch", "update"},

@@ -83,14 +83,11 @@ func TestAbsentIsNotZero(t *testing.T) {
 	if got := config.Defaults.Scaling; got.MaxGPUs == nil || *got.MaxGPUs != 0 || got.MaxHourlyCost != nil {
 		t.Errorf("defaults.scaling is %+v; want a maxGPUs of zero and no maxHourlyCost", got)
 	}
-	if config.Defaults.Scaling.MayBuy() {
-		t.Error("maxGPUs 0 may buy")
-	}
-	if config.Queues["team-b"].Scaling.MayBuy() {
-		t.Error("a queue without bounds of its own may buy")
+	if config.Queues["team-b"].Scaling != nil {
+		t.Error("a queue without bounds of its own has some")
 	}
 	team := config.Queues["team-a"].Scaling
-	if !team.MayBuy() || *team.MaxGPUs != 8 || *team.MaxHourlyCost != 12*Dollar {
+	if *team.MaxGPUs != 8 || *team.MaxHourlyCost != 12*Dollar {
 		t.Errorf("team-a is %+v", team)
 	}
 	if got := config.NodeGroups[0].HourlyPrice.Micros(); got != 1_006_000 {

@@ -62,8 +62,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"UnknownFieldInOtherCase": {
 			reason: "fields are matched by case, as the API server does",
 			in:     header + "queues: {team-a: {scaling: {maxGpus: 0}}}\n",
-			want: "queues.team-a.scaling.maxGpus: unknown field; did you mean maxGPUs?\n" +
-				"queues.team-a.scaling.ladder: required; list the node groups to buy from, first choice first, or set maxGPUs: 0 to buy nothing",
+			want:   "queues.team-a.scaling.maxGpus: unknown field; did you mean maxGPUs?",
 		},
 		"UnknownFieldNearNone": {
 			reason: "where no name is near, all are listed",

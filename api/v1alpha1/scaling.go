@@ -23,17 +23,11 @@ type Scaling struct {
 	MaxHourlyCost *Dollars `json:"maxHourlyCost,omitempty"`
 
 	// Ladder lists the groups that may be bought for the queue, first choice first;
-	// a gang moves down it as a whole. Only groups named here are bought, so it
-	// may be empty only together with maxGPUs 0.
+	// a gang moves down it as a whole. Empty: every group, the cheapest GPU first.
 	Ladder []string `json:"ladder,omitempty"`
 
 	// PreferScaleUpFor is how long preemptible work that is entitled to room waits
 	// for nodes that are coming or can be bought before it evicts others. Absent or
 	// zero: it evicts at once.
 	PreferScaleUpFor *metav1.Duration `json:"preferScaleUpFor,omitempty"`
-}
-
-// MayBuy says whether the bounds leave anything to buy at all.
-func (s *Scaling) MayBuy() bool {
-	return s != nil && len(s.Ladder) > 0 && (s.MaxGPUs == nil || *s.MaxGPUs > 0)
 }

@@ -99,7 +99,7 @@ func (v *validator) limits(path *field.Path) {
 			cost += Dollars(g.MinNodes) * *g.HourlyPrice
 		}
 	}
-	if limits.MaxNodes != nil && nodes > int64(*limits.MaxNodes) {
+	if limits.MaxNodes != nil && *limits.MaxNodes >= 0 && nodes > int64(*limits.MaxNodes) {
 		v.invalid(path.Child("maxNodes"), *limits.MaxNodes,
 			"%d is below the %d minNodes of all node groups; raise it or lower them", *limits.MaxNodes, nodes)
 	}

@@ -28,9 +28,6 @@ func (v *validator) scaling(s *Scaling, path *field.Path) {
 			v.duplicate(ladder.Index(i), group, ladder.Index(first))
 		}
 	}
-	if len(s.Ladder) == 0 && (s.MaxGPUs == nil || *s.MaxGPUs > 0) {
-		v.required(ladder, "list the node groups to buy from, first choice first, or set maxGPUs: 0 to buy nothing")
-	}
 	if d := s.PreferScaleUpFor; d != nil && d.Duration < 0 {
 		v.invalid(path.Child("preferScaleUpFor"), d.Duration.String(), "must be 0s or longer, not %s", d.Duration)
 	}
