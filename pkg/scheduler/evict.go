@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -283,7 +284,7 @@ func (e *eviction) steps() []plan.Step {
 			at = len(out)
 			index[c.gang.ID] = at
 			out = append(out, plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue,
-				For: plan.OwnerOf(e.gang), ForQueue: e.gang.Queue})
+				For: plan.OwnerOf(e.gang), Because: fmt.Sprintf("for %s (queue %s)", plan.OwnerOf(e.gang), e.gang.Queue)})
 		}
 		step := out[at].(plan.Evict) //nolint:forcetypeassert // written four lines above
 		step.Whole = step.Whole || c.whole

@@ -119,7 +119,7 @@ const (
 // corrections listed there: what counts is the resource that is contested, and what is left after.
 func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot.Resources) (why grounds, overshoot bool) {
 	pods, request := c.left(d.evicted)
-	if len(pods) == 0 || c.gang.ID == g.ID || !frees(request, contested) {
+	if len(pods) == 0 || c.gang.ID == g.ID || d.bound[c.gang.ID] || !frees(request, contested) {
 		return none, false
 	}
 	if c.gang.Queue == g.Queue {
