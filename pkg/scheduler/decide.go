@@ -35,6 +35,7 @@ func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain)
 	divideAll(d.ledger.roots, d.room.total())
+	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()
 	works := d.takeIn()
 	d.serve(works)

@@ -59,7 +59,11 @@ func (w *work) plain() bool {
 func (d *decision) runs(w *work) {
 	w.verdict.Reason = plan.Running
 	for _, b := range w.bookings {
-		d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+		if scaling.Track(d.s, b).Complete() {
+			d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+		} else {
+			d.settle(b, plan.RequestReleased, "NotNeeded", "the gang found room before its nodes came")
+		}
 	}
 }
 
@@ -86,7 +90,7 @@ func (d *decision) awaitLeaving(w *work, mark int, need snapshot.Resources) {
 		nodes[p.Node.Name] = true
 	}
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s wait together", nodes1(len(nodes)), pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s", nodes1(len(nodes)), wait(len(w.muster.missing)))
 	w.verdict.Doing = "Binding as soon as their room is free"
 }
 
@@ -168,7 +172,7 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s wait together", pods(e.pods()), others(steps), pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.pods()), others(steps), wait(len(w.muster.missing)))
 	w.verdict.Doing = "Evicting them, and binding as soon as their room is free"
 	return true
 }
@@ -198,7 +202,7 @@ func (d *decision) track(w *work, f *failure) *scaling.Progress {
 			d.settle(b, plan.RequestReleased, "NotNeeded", "the gang did not use its nodes in time")
 		case p.Complete(): // they serve; what is missing is elsewhere
 		case p.Late != "":
-			d.settle(b, plan.RequestFailed, "ProvisionTimeout", fmt.Sprintf("%s within the provision timeout of %s", p, p.Late))
+			d.settle(b, plan.RequestFailed, "ProvisionTimeout", fmt.Sprintf("%s at the end of the provision timeout of %s", p, p.Late))
 			d.blame(w, b, true)
 		default:
 			open = &p
@@ -258,7 +262,7 @@ func (d *decision) arrival(mark int) (at time.Time) {
 
 func (w *work) waitFor(eta time.Time, message, doing string) {
 	w.verdict.Reason, w.verdict.Doing, w.verdict.ETA = plan.WaitingForNodes, doing, eta
-	w.verdict.Message = fmt.Sprintf("%s; %s wait together", message, pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s; %s", message, wait(len(w.muster.missing)))
 }
 
 func (w *work) say(b *blocked) {
@@ -289,6 +293,13 @@ func (w *work) progress() string {
 		text += fmt.Sprintf("; the next waits: %s: %s", w.short.reason, w.short.message)
 	}
 	return text
+}
+
+func wait(n int) string {
+	if n == 1 {
+		return "1 pod waits"
+	}
+	return fmt.Sprintf("%d pods wait together", n)
 }
 
 func pods(n int) string {

@@ -48,7 +48,7 @@ func (d *story) inference(ctx context.Context) error {
 		return err
 	}
 	d.t.figure("from apply to the last pod of chat bound", seconds(time.Since(arrived)))
-	if err := d.awaitVerdict(ctx, "finetune", plan.NoNodeFits, 10*time.Second); err != nil {
+	if err := d.awaitVerdict(ctx, "finetune", plan.BoundReached, 10*time.Second); err != nil {
 		return err
 	}
 	out, _, _, err := d.s.Capmgr(ctx, "explain", "raycluster/finetune")
