@@ -209,6 +209,57 @@ func TestEvictions(t *testing.T) {
 			},
 			nil,
 		},
+		"LaterWorkMakesRoomForTheGangThatWaits": {
+			"a stream of single pods may fill in, and not keep a large gang waiting for ever",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(4, 1)
+				large := w.gang("large", "q", train, 4, 4)
+				large.Created = noon.Add(-time.Hour)
+				for k := range 4 {
+					w.gang(fmt.Sprintf("single%d", k), "q", train, 1, 1, k).Created = noon.Add(-time.Minute)
+				}
+			},
+			[]string{
+				"evict all of gang/default/single3 (queue q) for gang/default/large (queue q): single3-0",
+				"evict all of gang/default/single2 (queue q) for gang/default/large (queue q): single2-0",
+				"evict all of gang/default/single1 (queue q) for gang/default/large (queue q): single1-0",
+				"evict all of gang/default/single0 (queue q) for gang/default/large (queue q): single0-0",
+			},
+		},
+		"FillingInIsAllowedForAWhile": {
+			"nobody is evicted for a gang that has not waited long",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(1, 1)
+				w.gang("large", "q", train, 1, 1).Created = noon.Add(-5 * time.Minute)
+				w.gang("single", "q", train, 1, 1, 0).Created = noon.Add(-time.Minute)
+			},
+			nil,
+		},
+		"OnePodMovesToMakeAWholeNodeFree": {
+			"two GPUs are free in sum: moving one pod puts them on one node",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(2, 2)
+				w.gang("x", "q", train, 1, 1, 0)
+				w.gang("y", "q", train, 1, 1, 1)
+				pair := w.gang("pair", "q", train, 1, 1)
+				pair.Members[0].Request.MilliGPU = 2000
+			},
+			[]string{"evict all of gang/default/y (queue q) for gang/default/pair (queue q): y-0"},
+		},
+		"NothingMovesWithoutAPlaceToGo": {
+			"with one GPU free in all nobody is moved for a pair",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(1, 2)
+				w.gang("x", "q", train, 1, 1, 0)
+				pair := w.gang("pair", "q", train, 1, 1)
+				pair.Members[0].Request.MilliGPU = 2000
+			},
+			nil,
+		},
 		"PreemptionPolicyNever": {
 			"work that never evicts waits",
 			func(w *world) {

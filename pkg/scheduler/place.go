@@ -163,8 +163,15 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 	if d.powerless[like] {
 		return false
 	}
-	e := d.makeRoom(g, w.muster.missing, need)
+	var e *eviction
+	if !g.NonPreemptible && need.MilliGPU > 0 {
+		e = d.makeRoom(g, w.muster.missing, need, true)
+	}
 	if e == nil {
+		e = d.makeRoom(g, w.muster.missing, need, false)
+	}
+	if e == nil {
+		// Whatever is like it comes later, and has no more rights than the older one.
 		d.powerless[like] = w.plain()
 		return false
 	}
