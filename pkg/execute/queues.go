@@ -65,6 +65,9 @@ func queueStatus(old queuev2.QueueStatus, r plan.QueueReport, now time.Time) que
 		Requested:               resourceList(r.Requested),
 	}
 	active, orphan := "Accepted", "ParentFound"
+	if r.OverLimit != "" {
+		active = "AboveLimit"
+	}
 	if r.Invalid != "" {
 		active, orphan = "Misconfigured", "ParentUnusable"
 	}
@@ -72,7 +75,7 @@ func queueStatus(old queuev2.QueueStatus, r plan.QueueReport, now time.Time) que
 	if r.OverQuota != "" {
 		overReason, overMessage = "UsesMoreThanQuota", "it uses more "+r.OverQuota+" than its quota"
 	}
-	set(&s, queuev2.QueueActive, r.Invalid == "", active, r.Invalid, now)
+	set(&s, queuev2.QueueActive, r.Invalid == "", active, r.Invalid+r.OverLimit, now)
 	set(&s, queuev2.QueueOrphan, r.Invalid != "", orphan, r.Invalid, now)
 	set(&s, queuev2.QueueOverQuota, r.OverQuota != "", overReason, overMessage, now)
 	return s

@@ -11,5 +11,6 @@ type QueueReport struct {
 	Requested      snapshot.Resources `json:"requested"`               // Allocated, and what waits
 	FairShare      snapshot.Resources `json:"fairShare"`
 	OverQuota      string             `json:"overQuota,omitempty"` // the first resource of which it uses more than its quota
+	OverLimit      string             `json:"overLimit,omitempty"` // what keeps it above a limit that was lowered
 	Invalid        string             `json:"invalid,omitempty"`   // why nothing runs in it
 }

@@ -37,6 +37,7 @@ func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	divideAll(d.ledger.roots, d.room.total())
 	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()
+	d.converge()
 	works := d.takeIn()
 	d.serve(works)
 	d.wind(works)

@@ -260,6 +260,21 @@ func TestEvictions(t *testing.T) {
 			},
 			nil,
 		},
+		"LoweredLimitConverges": {
+			"elastic members go first, then no more gangs than needed",
+			func(w *world) {
+				w.queue("q", "", free, 2)
+				w.nodes(5, 1)
+				w.gang("wide", "q", train, 1, 3, 0, 1, 2)
+				w.gang("one", "q", train, 1, 1, 3)
+				w.gang("serve", "q", inference, 1, 1, 4)
+			},
+			[]string{
+				"evict members of gang/default/wide (queue q) because queue q uses 5 GPUs of at most 2 GPUs: wide-2",
+				"evict members of gang/default/wide (queue q) because queue q uses 4 GPUs of at most 2 GPUs: wide-1",
+				"evict all of gang/default/one (queue q) because queue q uses 3 GPUs of at most 2 GPUs: one-0",
+			},
+		},
 		"PreemptionPolicyNever": {
 			"work that never evicts waits",
 			func(w *world) {
