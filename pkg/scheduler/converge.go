@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -25,7 +26,7 @@ func (d *decision) converge() {
 				if d.spentVictims+len(c.pods) > maxVictims && d.spentVictims > 0 {
 					return // the next decision goes on
 				}
-				d.end(c, fmt.Sprintf("because queue %s uses %s of at most %s", r.Name,
+				d.end(c, fmt.Sprintf("because queue %s uses %s and its limit is %s", r.Name,
 					amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String())))
 			}
 		}
@@ -60,10 +61,18 @@ func (d *decision) below(g *snapshot.Gang, a *account) bool {
 	return false
 }
 
-// end evicts a chunk for no other gang's sake.
+// end evicts a chunk for no other gang's sake. Chunks of one gang are one step.
 func (d *decision) end(c *chunk, because string) {
 	pods, request := c.left(d.evicted)
-	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Whole: c.whole, Because: because}
+	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Because: because}
+	at := slices.IndexFunc(d.evictions, func(s plan.Step) bool {
+		e, ok := s.(plan.Evict)
+		return ok && e.Gang == step.Gang && e.For.UID == ""
+	})
+	if at >= 0 {
+		step = d.evictions[at].(plan.Evict) //nolint:forcetypeassert // found by its type
+	}
+	step.Whole = step.Whole || c.whole
 	for _, p := range pods {
 		d.evicted[p.UID] = true
 		d.room.evict(p)
@@ -71,5 +80,9 @@ func (d *decision) end(c *chunk, because string) {
 	}
 	d.ledger.refund(c.gang, request)
 	d.spentVictims += len(pods)
+	if at >= 0 {
+		d.evictions[at] = step
+		return
+	}
 	d.evictions = append(d.evictions, step)
 }

@@ -16,6 +16,10 @@ import (
 // for is held against those that come after.
 func (d *decision) placeBase(w *work) {
 	need := sumOf(w.muster.missing)
+	if d.shrinks(w) {
+		w.say(&blocked{reason: plan.GangIncomplete, message: d.evictionOf(w.gang)})
+		return
+	}
 	if b := d.ledger.within(w.gang, need); b != nil {
 		d.track(w, nil)
 		if !d.evictFor(w, need) {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/scaling"
@@ -80,6 +81,26 @@ func (r *room) total() (sum snapshot.Resources) {
 		sum = sum.Add(sl.node.Allocatable)
 	}
 	return sum
+}
+
+// unbook opens the nodes of a booking that is over to everyone. Those that were promised and not
+// launched do not come any more.
+func (r *room) unbook(b *snapshot.Booking) {
+	r.slots = slices.DeleteFunc(r.slots, func(sl *slot) bool {
+		if sl.booked != b.Gang || sl.booked == "" {
+			return false
+		}
+		for _, part := range b.Nodes {
+			switch {
+			case part.Group != sl.node.Group:
+			case slices.Contains(part.Instances, sl.node.InstanceID):
+				sl.booked = ""
+			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/"):
+				return sl.used == 0
+			}
+		}
+		return false
+	})
 }
 
 // mark remembers a state of the room for undo.
