@@ -36,7 +36,7 @@ func (d *decision) converge() {
 // surplusOf is the chunk below an account whose end costs least and gives back some of a resource.
 func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 	if d.victims == nil {
-		d.victims = newVictims(d.s)
+		d.victims = newVictims(d.s, d.evicted)
 	}
 	var best *chunk
 	var least cost
@@ -73,8 +73,8 @@ func (d *decision) end(c *chunk, because string) {
 		step = d.evictions[at].(plan.Evict) //nolint:forcetypeassert // found by its type
 	}
 	step.Whole = step.Whole || c.whole
+	d.strike(c.gang, pods)
 	for _, p := range pods {
-		d.evicted[p.UID] = true
 		d.room.evict(p)
 		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
 	}

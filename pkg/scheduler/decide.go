@@ -267,7 +267,7 @@ func (d *decision) placeElastic(w *work, it *item) bool {
 	}
 	placed, _ := d.room.since(mark)
 	w.bind = append(w.bind, placed...)
-	d.bound[w.gang.ID] = true
+	d.pin(w)
 	d.ledger.charge(w.gang, it.request)
 	w.muster.elastic = w.muster.elastic[1:]
 	return true
