@@ -218,6 +218,8 @@ func (b *basket) refuse(class []*snapshot.Pod, why misfits, pod *snapshot.Pod) {
 	switch {
 	case b.denied != nil:
 		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
+		v.ETA = b.denied.Until
+		b.d.look(b.denied.Until)
 	case b.refused != nil:
 		b.work.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
 		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"

@@ -18,6 +18,8 @@ type Snapshot struct {
 	NodeGroups []*NodeGroup // by name
 	Bookings   []*Booking   // by gang, then request name
 
+	Grown []Growth // nodes bought within the last GrowthWindow, oldest first
+
 	Limits        Limits
 	DefaultBounds *Bounds           // for queues without bounds of their own or of an ancestor; nil: buy nothing
 	Bounds        map[string]Bounds // by queue name, only where configured
@@ -27,6 +29,8 @@ type Snapshot struct {
 type Limits struct {
 	MaxNodes      int     // nodes of configured groups, running plus coming
 	MaxHourlyCost Dollars // of configured groups, running plus coming
+
+	MaxNewNodesPerHour *int // bought within any GrowthWindow, whatever became of them; nil: unlimited
 }
 
 // Bounds are what a queue may have bought for it, running plus coming. They limit buying only:

@@ -18,10 +18,12 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := &builder{m: m, s: &snapshot.Snapshot{Rev: m.rev, Now: now, Bounds: map[string]snapshot.Bounds{}}}
+	b.recall()
 	b.bounds()
 	b.queues()
 	b.pods()
 	b.returns()
+	b.grown()
 	b.nodeGroups()
 	b.nodes()
 	b.gangs()
@@ -37,7 +39,8 @@ type builder struct {
 	byUID  []*snapshot.Pod
 	byNode map[string][]*snapshot.Pod
 
-	returned map[string]bool // instances that are being given back, by ID
+	history  []*v1alpha1.CapacityRequest // those that exist and those that went lately, oldest first
+	returned map[string]bool             // instances that are being given back, by ID
 }
 
 func (b *builder) bounds() {
@@ -47,6 +50,10 @@ func (b *builder) bounds() {
 	}
 	if d := c.Limits.MaxHourlyCost; d != nil {
 		b.s.Limits.MaxHourlyCost = snapshot.Dollars(d.Micros())
+	}
+	if n := c.Limits.MaxNewNodesPerHour; n != nil {
+		most := int(*n)
+		b.s.Limits.MaxNewNodesPerHour = &most
 	}
 	if s := c.Defaults.Scaling; s != nil {
 		bounds := boundsOf(s)

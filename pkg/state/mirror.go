@@ -36,14 +36,15 @@ type Mirror struct {
 	clusters map[types.UID]*rayv1.RayCluster
 	queues   map[string]*queuev2.Queue
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
-	groups   map[string]cloud.Group // by group name, as last observed
-	refusals map[string]Refusal     // by group name
-	assumed  map[types.UID]string   // pod to the node that capmgr bound it to, until seen
-	leaving  map[types.UID]bool     // pods that capmgr evicted, until seen
-	held     map[string]time.Time   // by gang: not to be bound before (its bind was refused)
-	evicted  map[string]time.Time   // by gang: when others were last evicted for it
-	running  map[string]minima      // by gang: the minimum with which it was last seen whole
-	short    map[string]time.Time   // by gang: since when it runs below that
+	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
+	groups   map[string]cloud.Group                  // by group name, as last observed
+	refusals map[string]Refusal                      // by group name
+	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
+	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
+	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
+	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
+	running  map[string]minima                       // by gang: the minimum with which it was last seen whole
+	short    map[string]time.Time                    // by gang: since when it runs below that
 	classes  map[string]*schedulingv1.PriorityClass
 	jobs     map[types.UID]*batchv1.Job
 	observed bool
@@ -79,6 +80,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		clusters:       map[types.UID]*rayv1.RayCluster{},
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
+		past:           map[types.UID]*v1alpha1.CapacityRequest{},
 		groups:         map[string]cloud.Group{},
 		refusals:       map[string]Refusal{},
 		assumed:        map[types.UID]string{},

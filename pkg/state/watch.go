@@ -99,7 +99,10 @@ func (m *Mirror) PriorityClasses() cache.ResourceEventHandler {
 // CapacityRequests returns the handler for the informer of CapacityRequests.
 func (m *Mirror) CapacityRequests() cache.ResourceEventHandler {
 	return handle(m.setRequest, func(r *v1alpha1.CapacityRequest) {
-		m.update(func() { delete(m.requests, types.NamespacedName{Namespace: r.Namespace, Name: r.Name}) })
+		m.update(func() {
+			delete(m.requests, types.NamespacedName{Namespace: r.Namespace, Name: r.Name})
+			m.past[r.UID] = r
+		})
 	})
 }
 
