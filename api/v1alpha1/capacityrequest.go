@@ -134,4 +134,26 @@ type NodeStatus struct {
 
 	// Message is what the provider answered, where it is worth reading.
 	Message string `json:"message,omitempty"`
+
+	// Refusal is set when the provider did not deliver. Every group of the same
+	// market is then left alone for a while, whichever queue asks.
+	Refusal *Refusal `json:"refusal,omitempty"`
+
+	// BootTime is the time from launch to usable of the slowest of these nodes. It is
+	// absent where the manager did not watch the whole boot.
+	BootTime *metav1.Duration `json:"bootTime,omitempty"`
+}
+
+// Refusal is what the cloud had none of, and when it said so.
+type Refusal struct {
+	// Reason is InsufficientCapacity, QuotaExceeded or ProviderRefused.
+	Reason string `json:"reason"`
+	// InstanceType such as g5.xlarge.
+	InstanceType string `json:"instanceType,omitempty"`
+	// Zone such as us-east-1a; empty for a group that spans zones.
+	Zone string `json:"zone,omitempty"`
+	// CapacityType is on-demand or spot.
+	CapacityType string `json:"capacityType,omitempty"`
+	// At is when the answer came.
+	At metav1.Time `json:"at"`
 }

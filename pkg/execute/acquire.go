@@ -19,12 +19,6 @@ import (
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
-// How long a group is left alone after the cloud refused, by the kind of refusal.
-const (
-	capacityBackoff = 3 * time.Minute  // insufficient capacity comes and goes in minutes
-	personBackoff   = 15 * time.Minute // quotas and permissions are changed by people
-)
-
 // again is the pace at which a call is repeated whose outcome is unknown or that was throttled.
 var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: 20 * time.Second}
 
@@ -159,9 +153,8 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	for _, l := range results {
 		st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
 		if l.err != nil {
-			st.Message = l.err.Error()
+			st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
 			failure = errors.Join(failure, l.err)
-			e.remember(l)
 		}
 		nodes = append(nodes, st)
 	}
@@ -186,27 +179,18 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	e.giveBack(ctx, r, nodes)
 }
 
-// remember keeps a refusing group from being asked again at once.
-func (e *Executor) remember(l launched) {
-	wait := personBackoff
-	if errors.Is(l.err, cloud.ErrInsufficientCapacity) {
-		wait = capacityBackoff
+// refusal is what the cloud's answer says of the market that was asked, for the memory that all
+// groups of it share.
+func (e *Executor) refusal(l launched) *v1alpha1.Refusal {
+	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(e.Now())}
+	out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
+	switch {
+	case errors.Is(l.err, cloud.ErrInsufficientCapacity):
+		out.Reason = v1alpha1.ReasonInsufficientCapacity
+	case errors.Is(l.err, cloud.ErrQuota):
+		out.Reason = v1alpha1.ReasonQuotaExceeded
 	}
-	e.Mirror.Refuse(l.group, state.Refusal{Until: e.Now().Add(wait), Because: "the cloud refused: " + root(l.err)})
-}
-
-// root is the policy error and the cloud's own words, without who asked for what.
-func root(err error) string {
-	var short *cloud.Shortfall
-	if errors.As(err, &short) {
-		return short.Err.Error()
-	}
-	for _, kind := range []error{cloud.ErrInsufficientCapacity, cloud.ErrQuota, cloud.ErrRejected} {
-		if errors.Is(err, kind) {
-			return kind.Error()
-		}
-	}
-	return err.Error()
+	return out
 }
 
 func reasonOf(err error) string {

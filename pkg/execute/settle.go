@@ -43,11 +43,16 @@ func condition(kind string, is bool, reason, message string) metav1.Condition {
 	if is {
 		status = metav1.ConditionTrue
 	}
-	const longest = 1024 // a condition is for reading, not for archives
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: brief(message)}
+}
+
+// brief cuts a message to what the schema allows: a status is for reading, not for archives.
+func brief(message string) string {
+	const longest = 1024
 	if len(message) > longest {
-		message = message[:longest]
+		return message[:longest]
 	}
-	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+	return message
 }
 
 func isTrue(r *v1alpha1.CapacityRequest, condition string) bool {

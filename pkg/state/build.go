@@ -24,6 +24,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.pods()
 	b.returns()
 	b.grown()
+	b.refusals()
 	b.nodeGroups()
 	b.nodes()
 	b.gangs()
@@ -40,6 +41,7 @@ type builder struct {
 	byNode map[string][]*snapshot.Pod
 
 	history  []*v1alpha1.CapacityRequest // those that exist and those that went lately, oldest first
+	markets  map[market]memory           // what the cloud refuses
 	returned map[string]bool             // instances that are being given back, by ID
 }
 

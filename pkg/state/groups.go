@@ -33,9 +33,7 @@ func (b *builder) nodeGroups() {
 		default:
 			b.seen(g, c, seen)
 		}
-		if r, ok := b.m.refusals[c.Name]; ok && b.s.Now.Before(r.Until) {
-			g.BlockedUntil, g.BlockedBecause = r.Until, r.Because
-		}
+		b.refusal(g)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })

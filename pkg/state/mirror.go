@@ -38,7 +38,6 @@ type Mirror struct {
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
 	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
 	groups   map[string]cloud.Group                  // by group name, as last observed
-	refusals map[string]Refusal                      // by group name
 	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
 	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
@@ -62,12 +61,6 @@ type pod struct {
 	ownerKind string
 }
 
-// Refusal remembers that the cloud did not deliver from a group.
-type Refusal struct {
-	Until   time.Time
-	Because string // for people
-}
-
 // New returns an empty mirror for a configuration.
 func New(config *v1alpha1.Config) *Mirror {
 	m := &Mirror{
@@ -82,7 +75,6 @@ func New(config *v1alpha1.Config) *Mirror {
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		past:           map[types.UID]*v1alpha1.CapacityRequest{},
 		groups:         map[string]cloud.Group{},
-		refusals:       map[string]Refusal{},
 		assumed:        map[types.UID]string{},
 		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
@@ -132,11 +124,6 @@ func (m *Mirror) AssumeBound(uid types.UID, node string) {
 
 // AssumeRequest records a CapacityRequest as the API server returned it.
 func (m *Mirror) AssumeRequest(r *v1alpha1.CapacityRequest) { m.setRequest(r) }
-
-// Refuse remembers that a group did not deliver.
-func (m *Mirror) Refuse(group string, r Refusal) {
-	m.update(func() { m.refusals[group] = r })
-}
 
 // Hold keeps a gang from being bound until a time, after its bind was refused.
 func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
