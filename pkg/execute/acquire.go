@@ -29,13 +29,15 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: b.Gang.Namespace, Name: b.Request,
 			Labels: map[string]string{v1alpha1.ShapeLabel: b.Shape},
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}},
 		},
 		Spec: v1alpha1.CapacityRequestSpec{
 			Gang:  v1alpha1.GangReference{APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)},
 			Queue: b.Queue, Attempt: b.Attempt, HourlyCost: v1alpha1.Dollars(b.HourlyCost).String(),
 		},
+	}
+	if b.Gang.Kind != v1alpha1.NodeGroupKind { // a group of the configuration is no object
+		r.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}}
 	}
 	for _, p := range b.Purchases {
 		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{

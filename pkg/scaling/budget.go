@@ -32,7 +32,6 @@ type use struct {
 func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget {
 	b := &Budget{s: s, spent: map[string]*use{}, nodes: map[string]int{}, grown: grown(s)}
 	queueOf := map[snapshot.GangID]string{}
-	whole := map[snapshot.GangID]bool{}
 	for _, g := range s.Gangs {
 		queueOf[g.ID] = g.Queue
 	}
@@ -44,7 +43,6 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
 	booked := map[string]bool{}
 	for _, bk := range s.Bookings {
-		whole[bk.Gang] = true
 		for _, part := range bk.Nodes {
 			g := s.NodeGroup(part.Group)
 			if g == nil {
@@ -52,6 +50,10 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 			}
 			for _, id := range part.Instances {
 				booked[id] = true
+			}
+			if bk.Warm {
+				b.charge(chain(bk.Queue), g, part.Count)
+				continue
 			}
 			b.charge(chain(queueOf[bk.Gang]), g, part.Count)
 		}
@@ -112,6 +114,13 @@ func (b *Budget) charge(queues []string, g *snapshot.NodeGroup, count int) {
 		u.nodes[g.Name] += count
 	}
 }
+
+// MilliGPUs is what a queue and all below it have of managed nodes, running plus coming, this
+// decision's purchases included, in thousandths of a device.
+func (b *Budget) MilliGPUs(queue string) int64 { return b.of(queue).milliGPU }
+
+// Nodes is how many members a group has or is about to have.
+func (b *Budget) Nodes(group string) int { return b.nodes[group] }
 
 // Denial says which bound stands in the way of buying.
 type Denial struct {

@@ -244,7 +244,8 @@ func (d *decision) wind(works []*work) {
 		}
 		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
 	}
-	releases, next := scaling.Releases(d.s, d.room.wanted)
+	warm := d.keepWarm()
+	releases, next := scaling.Releases(d.s, func(name string) bool { return warm[name] || d.room.wanted(name) })
 	for _, r := range releases {
 		d.plan.Steps = append(d.plan.Steps, r)
 	}
@@ -275,6 +276,10 @@ func (d *decision) settleOrphans() {
 		alive[g.ID] = true
 	}
 	for _, b := range d.s.Bookings {
+		if b.Warm {
+			d.settleWarm(b)
+			continue
+		}
 		if !alive[b.Gang] {
 			d.settle(b, plan.RequestReleased, "GangGone", "the gang that it was bought for is gone")
 		}

@@ -94,6 +94,7 @@ type Pod struct {
 // Queue is a node of the queue tree.
 type Queue struct {
 	Name    string
+	UID     string
 	Parent  string // "" at the top
 	Created time.Time
 

@@ -99,6 +99,8 @@ type Booking struct {
 	Request   string // name of the CapacityRequest
 	Attempt   int32
 	Created   time.Time
+	Queue     string        // that it counts against; "" for what a node group keeps by itself
+	Warm      bool          // bought to keep capacity warm: it is anyone's, and Gang is what keeps it
 	Nodes     []BookedNodes // by node group
 }
 
@@ -107,6 +109,14 @@ type BookedNodes struct {
 	Group     string
 	Count     int      // promised
 	Instances []string // those that exist already, by ID; the rest is still being launched
+}
+
+// Owner is the gang that the nodes are held for; "" for anyone.
+func (b *Booking) Owner() GangID {
+	if b.Warm {
+		return ""
+	}
+	return b.Gang
 }
 
 // Total is how many nodes the booking promises.

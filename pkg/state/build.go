@@ -47,6 +47,13 @@ type builder struct {
 
 func (b *builder) bounds() {
 	c := b.m.config
+	b.s.Home = c.LeaderElection.Namespace
+	b.s.WarmAttempts = map[string]int32{}
+	for _, r := range b.history {
+		if k := r.Spec.Gang; k.KeepsWarm() {
+			b.s.WarmAttempts[string(k.UID)] = max(b.s.WarmAttempts[string(k.UID)], r.Spec.Attempt)
+		}
+	}
 	if n := c.Limits.MaxNodes; n != nil {
 		b.s.Limits.MaxNodes = int(*n)
 	}
@@ -69,7 +76,7 @@ func (b *builder) bounds() {
 }
 
 func boundsOf(s *v1alpha1.Scaling) snapshot.Bounds {
-	out := snapshot.Bounds{Ladder: s.Ladder, MaxNodes: map[string]int{}}
+	out := snapshot.Bounds{Ladder: s.Ladder, MinGPUs: int64(s.MinGPUs), MaxNodes: map[string]int{}}
 	if s.PreferScaleUpFor != nil {
 		out.PreferScaleUp = s.PreferScaleUpFor.Duration
 	}

@@ -107,6 +107,7 @@ func (b *builder) bookings() {
 		bk := &snapshot.Booking{
 			Gang:      gangID(r.Namespace, k.Kind, k.Name, string(k.UID)),
 			Namespace: r.Namespace, Request: r.Name, Attempt: r.Spec.Attempt, Created: r.CreationTimestamp.Time,
+			Queue: r.Spec.Queue, Warm: k.KeepsWarm(),
 		}
 		for _, n := range r.Spec.Nodes {
 			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}
