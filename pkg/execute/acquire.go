@@ -68,8 +68,9 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
 }
 
 // Resume finishes what CapacityRequests say and nobody is doing: launches whose answer was never
-// recorded, with the same tokens, and returns that were cut short.
+// recorded, with the same tokens, and returns that were cut short. It also tidies up.
 func (e *Executor) Resume(ctx context.Context) {
+	e.tidy(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
