@@ -287,6 +287,9 @@ func (d *decision) settleOrphans() {
 }
 
 func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, message string) {
-	d.plan.Steps = append(d.plan.Steps, plan.Settle{
-		Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message})
+	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
+	if state == plan.RequestReady {
+		step.Boots = scaling.Boots(d.s, b)
+	}
+	d.plan.Steps = append(d.plan.Steps, step)
 }

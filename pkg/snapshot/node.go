@@ -27,6 +27,8 @@ type Node struct {
 	Draining  bool   // carries capmgr's own draining taint
 	Protected string // why it must not be removed (annotation or pod); "" when it may
 
+	UsableSince time.Time // when it was first seen usable after it was seen booting; zero otherwise
+
 	IdleSince time.Time // when the last pod that is not the node's own left; zero while busy or unknown
 
 	Object *corev1.Node // for the fit check only; never written to
@@ -55,7 +57,8 @@ type NodeGroup struct {
 	Min, Max         int     // instances: the narrower of configuration and cloud
 	Price            Dollars // per node and hour
 	IdleAfter        time.Duration
-	ExpectedBootTime time.Duration // launch to usable
+	ExpectedBootTime time.Duration // launch to usable: learned, or configured while BootsLearned is 0
+	BootsLearned     int           // boots that ExpectedBootTime is the median of
 	ProvisionTimeout time.Duration
 
 	Unknown        string    // why the provider's view is missing; nothing is bought or released then

@@ -25,6 +25,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.returns()
 	b.grown()
 	b.refusals()
+	b.learnBoots()
 	b.nodeGroups()
 	b.nodes()
 	b.gangs()

@@ -34,6 +34,7 @@ func (b *builder) nodeGroups() {
 			b.seen(g, c, seen)
 		}
 		b.refusal(g)
+		b.learnedBoot(g)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })

@@ -32,7 +32,9 @@ type Mirror struct {
 	rev      uint64
 	pods     map[types.UID]*pod
 	nodes    map[string]*corev1.Node
-	idle     map[string]time.Time // by node: since when no pod but its own has been there
+	idle     map[string]time.Time  // by node: since when no pod but its own has been there
+	boots    map[string]boot       // by node
+	learned  map[string][]bootTime // by group, oldest first
 	clusters map[types.UID]*rayv1.RayCluster
 	queues   map[string]*queuev2.Queue
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
@@ -70,6 +72,8 @@ func New(config *v1alpha1.Config) *Mirror {
 		pods:           map[types.UID]*pod{},
 		nodes:          map[string]*corev1.Node{},
 		idle:           map[string]time.Time{},
+		boots:          map[string]boot{},
+		learned:        map[string][]bootTime{},
 		clusters:       map[types.UID]*rayv1.RayCluster{},
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},

@@ -56,6 +56,7 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 		m.update(func() {
 			delete(m.nodes, n.Name)
 			delete(m.idle, n.Name)
+			delete(m.boots, n.Name)
 		})
 	})
 }
