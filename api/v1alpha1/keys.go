@@ -21,6 +21,9 @@ const (
 	// GPUGroupLabel is set by the scheduler on pods that share a device; equal
 	// values on one node mean the same device.
 	GPUGroupLabel = "runai-gpu-group"
+	// StalenessGraceAnnotation, on a gang's owner, is a Go duration: how long the
+	// gang may run below its minimum before it is evicted whole. Negative: for ever.
+	StalenessGraceAnnotation = "kai.scheduler/staleness-grace-period"
 	// BatchMinMemberAnnotation, on a Job, makes a gang of that many pods.
 	BatchMinMemberAnnotation = "kai.scheduler/batch-min-member"
 )

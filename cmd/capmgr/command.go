@@ -31,6 +31,15 @@ func newCommand() *cobra.Command {
 	return root
 }
 
+// oneLine writes an error as one line: cobra puts its suggestions for a misspelt command in a block.
+func oneLine(err error) string {
+	text, suggestions, found := strings.Cut(strings.TrimSpace(err.Error()), "\n\nDid you mean this?\n")
+	if found {
+		text += "; did you mean " + strings.Join(strings.Fields(suggestions), " or ") + "?"
+	}
+	return text
+}
+
 // setLogger sends all logs, those of the libraries too, to standard error in one format.
 // verbosity 0 is one line per decision with consequences.
 func setLogger(verbosity int) logr.Logger {

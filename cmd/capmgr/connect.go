@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
@@ -39,11 +40,19 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return nil, errors.New("no API server is configured: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
+		return nil, noServer()
 	case err != nil:
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	return unthrottled(config), nil
+}
+
+// noServer says where an API server was looked for and not found.
+func noServer() error {
+	if paths := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); paths != "" {
+		return fmt.Errorf("no API server is configured: KUBECONFIG is %s, and nothing there names one", paths)
+	}
+	return errors.New("no API server is configured: pass --kubeconfig, set KUBECONFIG, or run in a pod with a service account")
 }
 
 // unthrottled leaves pacing to the API server's own priority and fairness: a limit in the client

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
@@ -27,16 +28,24 @@ func newExplainCommand() *cobra.Command {
 		Short: "Say why a workload runs or waits, what is being done, and what you can do",
 		Example: `  capmgr explain raycluster/train
   capmgr explain -n team-a pod/train-gpu-worker-x7k2p`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("explain takes one argument, such as raycluster/train or pod/train-head-x7k2p; it got %d", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			setLogger(-3)
 			namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 			if err != nil {
 				return fmt.Errorf("read kubeconfig: %w", err)
 			}
-			rc, err := flags.ToRESTConfig()
+			rc, err := userConfig(flags)
 			if err != nil {
-				return fmt.Errorf("read kubeconfig: %w", err)
+				return err
+			}
+			if err := checkServer(rc); err != nil {
+				return err
 			}
 			scheme, err := newScheme()
 			if err != nil {
@@ -51,6 +60,22 @@ func newExplainCommand() *cobra.Command {
 	}
 	flags.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// userConfig finds the API server as kubectl does, but for its guess that there is one on localhost.
+func userConfig(flags *genericclioptions.ConfigFlags) (*rest.Config, error) {
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	if _, err := rest.InClusterConfig(); err != nil && *flags.APIServer == "" && len(raw.Clusters) == 0 {
+		return nil, noServer()
+	}
+	rc, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return rc, nil
 }
 
 // explain prints the stored verdict of a workload and the purchases made for it.

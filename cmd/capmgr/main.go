@@ -22,7 +22,7 @@ func main() {
 	case errors.As(err, &code):
 		os.Exit(int(code))
 	default:
-		fmt.Fprintln(os.Stderr, "capmgr:", err)
+		fmt.Fprintln(os.Stderr, "capmgr:", oneLine(err))
 		os.Exit(255)
 	}
 }

@@ -27,6 +27,9 @@ Exit status: 0 nothing to do, 1 there are steps, 255 an error.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			setLogger(-3) // errors only: the plan is the output
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q is unknown: text or json", output)
+			}
 			p, err := decideOnce(cmd.Context(), config, kubeconfig)
 			if err != nil {
 				return err
@@ -92,14 +95,11 @@ func decideOnce(ctx context.Context, configPath, kubeconfig string) (*plan.Plan,
 }
 
 func printPlan(out io.Writer, p *plan.Plan, format string) error {
-	switch format {
-	case "json":
+	if format == "json" {
 		enc := json.NewEncoder(out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(p)
-	case "text":
-		plan.Fprint(out, p)
-		return nil
 	}
-	return fmt.Errorf("--output %q is unknown: text or json", format)
+	plan.Fprint(out, p)
+	return nil
 }

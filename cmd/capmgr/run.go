@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -65,6 +66,9 @@ func run(ctx context.Context, o runOptions) error {
 		return err
 	}
 	w.observer.OnError = func(err error) { log.Error(err, "Could not read the cloud; trying again") }
+	if err := checkListen(ctx, "--metrics-bind-address", o.metrics); err != nil {
+		return err
+	}
 	mgr, err := newManager(o, config, rc)
 	if err != nil {
 		return err
@@ -99,6 +103,22 @@ func run(ctx context.Context, o runOptions) error {
 	log.Info("Starting", "version", version, "config", o.config, "nodeGroups", len(config.NodeGroups))
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run: %w", err)
+	}
+	return nil
+}
+
+// checkListen says that an address cannot be had before the manager starts, which would only find
+// out in the middle of it.
+func checkListen(ctx context.Context, flag, address string) error {
+	if address == "0" {
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	return nil
 }

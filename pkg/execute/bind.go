@@ -69,7 +69,7 @@ func (e *Executor) announce(b *plan.Bind) {
 		pods = append(pods, a.Pod+" to "+a.Node)
 	}
 	e.Log.Info("Bound pods", "gang", b.Gang.String(), "queue", b.Queue, "pods", len(b.Assignments))
-	e.event(b.Gang, "Normal", "Scheduled", fmt.Sprintf("Bound %d pods in one decision: %s", len(b.Assignments), strings.Join(pods, ", ")))
+	e.event(b.Gang, "Normal", "Scheduled", fmt.Sprintf("Bound %s in one decision: %s", count(len(b.Assignments)), strings.Join(pods, ", ")))
 }
 
 // reserve checks every assignment of a gang against what is known by now and assumes them all, or

@@ -42,13 +42,15 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 	_ = group.Wait() // errors are collected
 	for k, s := range steps {
 		// Also when nothing could be evicted: trying again at once would meet the same budget.
-		e.Mirror.AssumeEvicted(done[k], gangID(s.For), e.Now())
+		e.Mirror.AssumeEvicted(done[k])
+		if s.For.UID != "" {
+			e.Mirror.RememberEviction(gangID(s.For), e.Now())
+		}
 		if len(done[k]) == 0 {
 			continue
 		}
-		e.Log.Info("Evicted pods", "gang", s.Gang.String(), "queue", s.Queue, "pods", len(done[k]), "whole", s.Whole,
-			"for", s.For.String(), "forQueue", s.ForQueue)
-		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %d pods to make room for %s of queue %s", len(done[k]), s.For, s.ForQueue))
+		e.Log.Info("Evicted pods", "gang", s.Gang.String(), "queue", s.Queue, "pods", len(done[k]), "whole", s.Whole, "reason", s.Because)
+		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %s %s", count(len(done[k])), s.Because))
 	}
 	return errors.Join(errs...)
 }
@@ -63,6 +65,13 @@ func (e *Executor) evict(ctx context.Context, p plan.PodRef) error {
 		return fmt.Errorf("evict %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	return nil
+}
+
+func count(pods int) string {
+	if pods == 1 {
+		return "1 pod"
+	}
+	return fmt.Sprintf("%d pods", pods)
 }
 
 func gangID(o plan.Owner) snapshot.GangID {

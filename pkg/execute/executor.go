@@ -40,7 +40,8 @@ type Executor struct {
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
 	work     sync.WaitGroup
 
-	verdicts verdictWriter
+	verdicts     verdictWriter
+	queueWritten map[string]time.Time // by queue: when its status was last written
 }
 
 // Execute takes a plan's steps in order. Steps that a newer view has overtaken are left out; an
@@ -77,6 +78,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		e.terminate(ctx, group, steps)
 	}
 	e.verdicts.submit(ctx, e, p.Verdicts)
+	e.reportQueues(ctx, p.Queues)
 	return errors.Join(errs...)
 }
 

@@ -15,6 +15,13 @@ func Fprint(w io.Writer, p *Plan) {
 		fmt.Fprintln(w, s)
 	}
 	for _, v := range p.Verdicts {
-		fmt.Fprintf(w, "%s (queue %s): %s\n", v.Gang, v.Queue, v.Sentence())
+		queue := "no queue"
+		if v.Queue != "" {
+			queue = "queue " + v.Queue
+		}
+		if v.Doing != "" && !v.ETA.IsZero() {
+			v.Doing += " (expected at " + v.ETA.UTC().Format("15:04:05") + " UTC)"
+		}
+		fmt.Fprintf(w, "%s (%s): %s\n", v.Gang, queue, v.Sentence())
 	}
 }

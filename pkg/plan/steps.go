@@ -93,15 +93,15 @@ type PodRef struct {
 	UID       string `json:"uid"`
 }
 
-// Evict ends pods of one gang to make room for another.
-// Precondition: every pod exists with this UID, and the gang that they make room for still waits.
+// Evict ends pods of one gang, to make room for another or because it cannot go on.
+// Precondition: every pod exists with this UID.
 type Evict struct {
-	Gang     Owner    `json:"gang"`
-	Queue    string   `json:"queue"`
-	Pods     []PodRef `json:"pods"`
-	Whole    bool     `json:"whole"` // the gang stops; otherwise it goes on with fewer members
-	For      Owner    `json:"for"`
-	ForQueue string   `json:"forQueue"`
+	Gang    Owner    `json:"gang"`
+	Queue   string   `json:"queue"`
+	Pods    []PodRef `json:"pods"`
+	Whole   bool     `json:"whole"`        // the gang stops; otherwise it goes on with fewer members
+	For     Owner    `json:"for,omitzero"` // the gang that gets the room, if it is for one
+	Because string   `json:"because"`      // for people
 }
 
 // Kind is "Evict".
@@ -117,7 +117,7 @@ func (e Evict) String() string {
 	if e.Whole {
 		what = "all of"
 	}
-	return fmt.Sprintf("evict %s %s (queue %s) for %s (queue %s): %s", what, e.Gang, e.Queue, e.For, e.ForQueue, strings.Join(pods, ", "))
+	return fmt.Sprintf("evict %s %s (queue %s) %s: %s", what, e.Gang, e.Queue, e.Because, strings.Join(pods, ", "))
 }
 
 // Bind puts all its pods on their nodes, or none.

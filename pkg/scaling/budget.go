@@ -161,10 +161,10 @@ func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denia
 			whose, have, count, g.Name, g.Price, limit)}
 	}
 	if b.nodes[g.Name]+count > g.Max {
-		return bound("node group %s has %d of at most %d nodes", g.Name, b.nodes[g.Name], g.Max)
+		return bound("node group %s has %d of at most %s, and %d more would be needed", g.Name, b.nodes[g.Name], nodes(g.Max), count)
 	}
 	if l := b.s.Limits.MaxNodes; l > 0 && b.all.total+count > l {
-		return bound("the cluster has %d of at most %d bought nodes", b.all.total, l)
+		return bound("the cluster has %d of at most %d bought nodes, and %d more would be needed", b.all.total, l, count)
 	}
 	if l := b.s.Limits.MaxHourlyCost; l > 0 && b.all.cost+g.Price*snapshot.Dollars(count) > l {
 		return broke("the cluster", b.all.cost, l)
@@ -196,15 +196,25 @@ func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denia
 	return b.within(queues[0], *b.s.DefaultBounds, g, gpus, count, bound, broke)
 }
 
+func nodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
+
 func (b *Budget) within(queue string, bounds snapshot.Bounds, g *snapshot.NodeGroup, gpus int64, count int,
 	bound func(string, ...any) *Denial, broke func(string, snapshot.Dollars, snapshot.Dollars) *Denial) *Denial {
 	u := b.of(queue)
 	if m := bounds.MaxGPUs; m != nil && gpus > 0 && u.milliGPU+gpus > *m*1000 {
-		return bound("queue %s has %s of at most %d bought, and needs %s more", queue,
-			snapshot.GPUs(u.milliGPU), *m, snapshot.GPUs(gpus))
+		if *m == 0 {
+			return bound("no GPUs may be bought for queue %s", queue)
+		}
+		return bound("queue %s has %s of at most %s bought, and %s more would be needed", queue,
+			snapshot.Thousandths(u.milliGPU), snapshot.GPUs(*m*1000), snapshot.Thousandths(gpus))
 	}
 	if m, ok := bounds.MaxNodes[g.Name]; ok && u.nodes[g.Name]+count > m {
-		return bound("queue %s has %d of at most %d nodes of %s", queue, u.nodes[g.Name], m, g.Name)
+		return bound("queue %s has %d of at most %s of %s, and %d more would be needed", queue, u.nodes[g.Name], nodes(m), g.Name, count)
 	}
 	if m := bounds.MaxHourlyCost; m != nil && u.cost+g.Price*snapshot.Dollars(count) > *m {
 		return broke("queue "+queue, u.cost, *m)

@@ -9,8 +9,6 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-
 // ago is a time before noon.
 func ago(d time.Duration) time.Time { return noon.Add(-d) }
 

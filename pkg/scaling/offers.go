@@ -65,20 +65,45 @@ func members(s *snapshot.Snapshot, g *snapshot.NodeGroup) int {
 			n++
 		}
 	}
-	return n + unlaunched(s, g.Name)
-}
-
-// unlaunched counts the nodes that open bookings promise of a group and that have no instance yet.
-func unlaunched(s *snapshot.Snapshot, group string) int {
-	n := 0
 	for _, b := range s.Bookings {
 		for _, part := range b.Nodes {
-			if part.Group == group {
-				n += max(0, part.Count-len(part.Instances))
+			if part.Group == g.Name {
+				n += unlisted(s, g, b, part)
 			}
 		}
 	}
 	return n
+}
+
+// unlisted counts the nodes that a booking promises of a group and that the cloud does not list: not
+// launched yet, or launched a moment ago.
+func unlisted(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking, part snapshot.BookedNodes) int {
+	n := part.Count
+	for _, id := range part.Instances {
+		if instance(g, id) != nil || !unseen(s, g, b) {
+			n--
+		}
+	}
+	return max(0, n)
+}
+
+// unseen says whether an instance of a booking may exist although the cloud does not list it: the
+// group cannot be read, or the listing lags behind the launch's own answer.
+func unseen(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking) bool {
+	return g.Unknown != "" || s.Now.Sub(b.Created) < unseenGrace
+}
+
+// unseenGrace is how long an instance that the cloud's launch call returned may be missing from
+// its listing before it counts as lost. EC2 describes are eventually consistent within seconds.
+const unseenGrace = 2 * time.Minute
+
+func instance(g *snapshot.NodeGroup, id string) *snapshot.Instance {
+	for k := range g.Instances {
+		if g.Instances[k].ID == id {
+			return &g.Instances[k]
+		}
+	}
+	return nil
 }
 
 // Coming lists the nodes that are on their way, as they will be once usable: instances that boot,
@@ -105,7 +130,7 @@ func Coming(s *snapshot.Snapshot) []Arrival {
 				if part.Group != g.Name {
 					continue
 				}
-				for k := len(part.Instances); k < part.Count; k++ {
+				for k := range unlisted(s, g, b, part) {
 					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Owner())
 				}
 			}

@@ -15,6 +15,7 @@ type Progress struct {
 	Lost     []string  // instances that are gone or going, by ID
 	Late     string    // the group whose provision timeout has passed; "" while there is time
 	ETA      time.Time // when the last node is expected
+	Deadline time.Time // when the last provision timeout ends
 }
 
 // Complete says whether every promised node is usable.
@@ -22,6 +23,12 @@ func (p Progress) Complete() bool { return p.Usable == p.Promised }
 
 // String is the progress in the words of a verdict: "2 of 4 nodes are usable".
 func (p Progress) String() string {
+	switch {
+	case p.Promised == 1 && p.Complete():
+		return "its node is usable"
+	case p.Promised == 1:
+		return "its node is not usable yet"
+	}
 	return fmt.Sprintf("%d of %d nodes are usable", p.Usable, p.Promised)
 }
 
@@ -34,32 +41,28 @@ func Track(s *snapshot.Snapshot, b *snapshot.Booking) Progress {
 			p.Lost = append(p.Lost, part.Instances...)
 			continue
 		}
-		eta := b.Created.Add(g.ExpectedBootTime)
+		eta, came := b.Created.Add(g.ExpectedBootTime), p.Usable
 		for _, id := range part.Instances {
-			k := slices.IndexFunc(g.Instances, func(i snapshot.Instance) bool { return i.ID == id })
+			i := instance(g, id)
 			switch {
-			case k < 0 && s.Now.Sub(b.Created) < unseenGrace:
-				// Launched a moment ago; the cloud's listing may lag behind its own answer.
-			case k < 0 || g.Instances[k].State == snapshot.InstanceTerminating:
+			case i == nil && unseen(s, g, b):
+			case i == nil || i.State == snapshot.InstanceTerminating:
 				p.Lost = append(p.Lost, id)
-			case usable(s, g.Instances[k]):
+			case usable(s, *i):
 				p.Usable++
 			default:
-				eta = later(eta, g.Instances[k].Launched.Add(g.ExpectedBootTime))
+				eta = later(eta, i.Launched.Add(g.ExpectedBootTime))
 			}
 		}
 		p.ETA = later(p.ETA, eta)
-		if p.Usable < p.Promised && p.Late == "" && s.Now.Sub(b.Created) > g.ProvisionTimeout {
+		p.Deadline = later(p.Deadline, b.Created.Add(g.ProvisionTimeout))
+		if p.Usable-came < part.Count && p.Late == "" && g.Unknown == "" && s.Now.Sub(b.Created) > g.ProvisionTimeout {
 			p.Late = g.Name
 		}
 	}
 	slices.Sort(p.Lost)
 	return p
 }
-
-// unseenGrace is how long an instance that the cloud's launch call returned may be missing from
-// its listing before it counts as lost. EC2 describes are eventually consistent within seconds.
-const unseenGrace = 2 * time.Minute
 
 func usable(s *snapshot.Snapshot, i snapshot.Instance) bool {
 	if i.Node == "" {

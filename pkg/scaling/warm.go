@@ -19,7 +19,7 @@ func WarmNodes(s *snapshot.Snapshot) map[string]bool {
 			for _, id := range part.Instances {
 				names[id] = true
 			}
-			for k := len(part.Instances); k < part.Count; k++ {
+			for k := range part.Count {
 				names[fmt.Sprintf("%s/%s/%d", b.Request, part.Group, k)] = true
 			}
 		}

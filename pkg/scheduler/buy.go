@@ -16,19 +16,19 @@ import (
 
 // buy looks for nodes that give the whole gang a place together with what is there and coming. It
 // adds the steps and returns true, or says which reason stands in the way.
-func (d *decision) buy(w *work, why misfits, pod *snapshot.Pod, need snapshot.Resources) bool {
+func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	queues := d.ledger.chain(w.gang.Queue)
 	offers := rungs(d.offers, scaling.BoundsOf(d.s, queues))
 	mark, slots := d.room.mark(), len(d.room.slots)
-	b := &basket{d: d, work: w, gang: w.gang, queues: queues, opened: map[string]int{}}
+	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: offers, opened: map[string]int{}}
 	for _, class := range byClass(w.muster.missing) {
-		if b.fill(class, offers) {
+		if b.fill(class) {
 			continue
 		}
 		d.room.undo(mark)
 		d.room.truncate(slots)
 		b.giveBack()
-		b.refuse(class, why, pod)
+		b.refuse(class, f)
 		return false
 	}
 	b.checkout()
@@ -88,17 +88,17 @@ type basket struct {
 	work   *work
 	gang   *snapshot.Gang
 	queues []string
-	opened map[string]int // nodes per group
+	offers []scaling.Offer // in the order to try
+	opened map[string]int  // nodes per group
 
 	denied  *scaling.Denial // the last bound that stood in the way
-	refused *scaling.Offer  // the first group that would fit and cannot launch
-	matched bool            // some group's shape fits the pods
+	refused *scaling.Offer  // the first group that would fit, may be bought from, and cannot launch
 }
 
 // fill places all pods of one class: on what is there, coming, or already in the basket, and the
 // rest on nodes of the first rung that takes them all.
-func (b *basket) fill(class []*snapshot.Pod, offers []scaling.Offer) bool {
-	for _, o := range offers {
+func (b *basket) fill(class []*snapshot.Pod) bool {
+	for _, o := range b.offers {
 		if b.try(class, o) {
 			return true
 		}
@@ -114,11 +114,8 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 	if o.Shape != nil && !b.fits(class[0], o) {
 		return false
 	}
-	b.matched = b.matched || o.Shape != nil
 	if o.Refused != "" {
-		if b.refused == nil {
-			b.refused = &o
-		}
+		b.remember(o)
 		return false
 	}
 	mark, slots, before := room.mark(), len(room.slots), b.opened[o.Group.Name]
@@ -126,9 +123,8 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 		if room.placeOne(p, b.gang.ID, bought) == nil {
 			continue
 		}
-		if denied := b.d.budget.Buy(b.queues, o.Group, 1); denied != nil {
-			b.denied = denied
-		} else {
+		denied := b.d.budget.Buy(b.queues, o.Group, 1) != nil
+		if !denied {
 			node := *o.Shape
 			node.Name = fmt.Sprintf("%s/%s/%d", b.request(), o.Group.Name, b.opened[o.Group.Name])
 			b.opened[o.Group.Name]++
@@ -139,26 +135,47 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 		}
 		room.undo(mark)
 		room.truncate(slots)
-		b.d.budget.Return(b.queues, o.Group, b.opened[o.Group.Name]-before)
+		more := b.opened[o.Group.Name] - before
+		b.d.budget.Return(b.queues, o.Group, more)
 		b.opened[o.Group.Name] = before
+		if denied { // asked again for all of them at once: what this gang would add is not there yet
+			b.denied = b.d.budget.Buy(b.queues, o.Group, more+1)
+		}
 		return false
 	}
 	return true
 }
 
+// remember keeps why a group that cannot launch now is of no use: a bound that will stand when the
+// cloud delivers again weighs more than the refusal.
+func (b *basket) remember(o scaling.Offer) {
+	if denied := b.d.budget.Buy(b.queues, o.Group, 1); denied != nil {
+		b.denied = denied
+		return
+	}
+	b.d.budget.Return(b.queues, o.Group, 1)
+	if b.refused == nil {
+		b.refused = &o
+	}
+}
+
 // fits says whether an empty node of the offer takes the pod at all.
 func (b *basket) fits(p *snapshot.Pod, o scaling.Offer) bool {
-	if b.unfit(o.Group) {
+	if b.unfit(o.Group) != nil {
 		return false
 	}
 	return p.Request.FitsIn(o.Shape.Free()) && b.d.room.fit.Fits(p, o.Shape, nil) == ""
 }
 
-// unfit says whether a node of the group came lately and did not fit this shape of gang.
-func (b *basket) unfit(g *snapshot.NodeGroup) bool {
-	return slices.ContainsFunc(g.Unfit, func(u snapshot.Unfit) bool {
-		return u.Shape == b.gang.Shape && b.d.s.Now.Before(u.Until)
-	})
+// unfit returns what is remembered of the group's nodes that did not serve this shape of gang, or
+// nil: from before, or from this very decision.
+func (b *basket) unfit(g *snapshot.NodeGroup) *snapshot.Unfit {
+	for _, u := range append(slices.Clone(g.Unfit), b.d.unfit[g.Name]...) {
+		if u.Shape == b.gang.Shape && (u.Until.IsZero() || b.d.s.Now.Before(u.Until)) {
+			return &u
+		}
+	}
+	return nil
 }
 
 func (b *basket) giveBack() {
@@ -211,26 +228,29 @@ func (b *basket) checkout() {
 	b.work.waitFor(eta, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
 }
 
-// refuse says why nothing was bought: a bound stands in the way, the cloud refuses, or nothing that
-// can be bought has the shape.
-func (b *basket) refuse(class []*snapshot.Pod, why misfits, pod *snapshot.Pod) {
-	short, v := firstOf(why), &b.work.verdict
-	switch {
+// refuse says why nothing was bought: the cloud does not deliver at the moment, a bound stands in the
+// way, what was bought before did not serve, or nothing that can be bought has the shape.
+func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
+	v := &b.work.verdict
+	switch bad := b.backsOff(); {
+	case b.refused != nil && (b.denied == nil || !b.refused.Until.IsZero()):
+		b.work.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
+		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
+		v.ETA = b.refused.Until
 	case b.denied != nil:
 		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
 		v.ETA = b.denied.Until
 		b.d.look(b.denied.Until)
-	case b.refused != nil:
-		b.work.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
-		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
-		v.ETA = b.refused.Until
 	case len(b.d.offers) == 0:
-		b.work.say(&blocked{plan.NoNodeFits, fmt.Sprintf("pod %s fits no node (%s), and no node group is configured", pod.Name, short),
-			"Add nodes, or configure a node group"})
-	case b.backsOff():
-		b.work.say(&blocked{plan.NoNodeFits, fmt.Sprintf("pod %s does not fit the nodes that were bought for it (%s)", class[0].Name, short),
-			"Compare the pod's request with what the nodes really offer"})
-		v.Doing = "Not buying that kind again for a while"
+		b.work.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
+	case bad != nil && bad.Late:
+		b.work.say(&blocked{plan.BackingOff, "nodes were bought for it and did not become usable in time", "Look at why nodes of its node groups do not come up"})
+		v.Doing = "Waiting before buying again, and taking any room that becomes free"
+		v.ETA = bad.Until
+	case bad != nil:
+		b.work.say(&blocked{plan.NoNodeFits, "nodes were bought for it, and " + f.text(), "Compare the pod's request with what the nodes really offer"})
+		v.Doing = "Waiting before buying that kind again, and taking any room that becomes free"
+		v.ETA = bad.Until
 	default:
 		b.work.say(&blocked{plan.NoMatchingNodeGroup,
 			fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),
@@ -238,6 +258,12 @@ func (b *basket) refuse(class []*snapshot.Pod, why misfits, pod *snapshot.Pod) {
 	}
 }
 
-func (b *basket) backsOff() bool {
-	return slices.ContainsFunc(b.d.offers, func(o scaling.Offer) bool { return b.unfit(o.Group) })
+// backsOff returns what is remembered of the first rung whose nodes did not serve, or nil.
+func (b *basket) backsOff() *snapshot.Unfit {
+	for _, o := range b.offers {
+		if u := b.unfit(o.Group); u != nil {
+			return u
+		}
+	}
+	return nil
 }

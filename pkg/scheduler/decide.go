@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -25,13 +26,18 @@ func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 		ledger:    newLedger(s),
 		room:      newRoom(s, fit),
 		offers:    scaling.Offers(s),
+		settled:   map[*snapshot.Booking]bool{},
+		bound:     map[snapshot.GangID]bool{},
 		evicted:   map[string]bool{},
+		unfit:     map[string][]snapshot.Unfit{},
 		hopeless:  map[string]*failure{},
 		powerless: map[rights]bool{},
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain)
 	divideAll(d.ledger.roots, d.room.total())
+	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()
+	d.converge()
 	works := d.takeIn()
 	d.serve(works)
 	d.wind(works)
@@ -47,10 +53,15 @@ type decision struct {
 	offers []scaling.Offer
 	budget *scaling.Budget
 
-	victims      *victims        // built when first needed
-	evicted      map[string]bool // pod UIDs that this decision evicts
+	settled map[*snapshot.Booking]bool // bookings that this decision has said something final of, or Ready
+
+	bound        map[snapshot.GangID]bool // gangs that this decision binds pods of: no victims
+	victims      *victims                 // built when first needed
+	evicted      map[string]bool          // pod UIDs that this decision evicts
 	spentVictims int
 	evictions    []plan.Step
+
+	unfit map[string][]snapshot.Unfit // by node group: what this decision learned beyond the snapshot
 
 	// Room only shrinks in the course of a decision. So whatever is like a gang that failed before
 	// it fails too, and need not be tried.
@@ -60,9 +71,19 @@ type decision struct {
 
 // failure is what stood in the way of a shape of gang.
 type failure struct {
-	why  misfits
-	pod  *snapshot.Pod
-	full bool // nodes on their way were tried too
+	why   misfits
+	pod   *snapshot.Pod // the first that found no place
+	found int           // pods before it that did
+	of    int
+	full  bool // nodes on their way were tried too
+}
+
+// text says how far the room reaches and what keeps the next pod away.
+func (f *failure) text() string {
+	if f.of == 1 {
+		return fmt.Sprintf("it fits no node (%s)", firstOf(f.why))
+	}
+	return fmt.Sprintf("there is room for %d of %s; %s fits no node (%s)", f.found, pods(f.of), f.pod.Name, firstOf(f.why))
 }
 
 // rights are what two gangs share that may evict the same others for the same room.
@@ -93,6 +114,7 @@ func (d *decision) takeIn() []*work {
 		w := &work{gang: g, muster: musterOf(g), bookings: booked[g.ID], verdict: plan.VerdictFor(g, g.Queue)}
 		if b := d.unplaceable(w); b != nil {
 			w.say(b)
+			d.unbook(w)
 		}
 		works = append(works, w)
 	}
@@ -118,7 +140,7 @@ func (d *decision) unplaceable(w *work) *blocked {
 		return b
 	}
 	if b := w.muster.incomplete(g); b != nil {
-		if settled := g.Created.Add(assembly); d.s.Now.Before(settled) {
+		if settled := g.Created.Add(assembly); g.LastVerdict == "" && d.s.Now.Before(settled) {
 			w.verdict.Early = true
 			d.look(settled)
 		}
@@ -130,6 +152,19 @@ func (d *decision) unplaceable(w *work) *blocked {
 		return &blocked{plan.BindRejected, "the API server refused to bind one of its pods", "Look at the admission policies for pods/binding"}
 	}
 	return nil
+}
+
+// unbook ends the bookings of a gang that will not use them as things stand: nodes must not stand
+// idle and reserved for work that is suspended or forbidden. One whose pods are merely late, or whose
+// bind was refused a moment ago, keeps them for as long as nodes may take to come.
+func (d *decision) unbook(w *work) {
+	if r := w.verdict.Reason; r == plan.GangIncomplete || r == plan.BindRejected {
+		d.track(w, nil)
+		return
+	}
+	for _, b := range w.bookings {
+		d.settle(b, plan.RequestReleased, "NotNeeded", "the gang does not start: "+w.verdict.Message)
+	}
 }
 
 // assembly is how long a gang's pods may take to appear before anyone is told that some are missing.
@@ -168,7 +203,9 @@ func (d *decision) serve(works []*work) {
 			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
 	})
 	for _, w := range claimed {
-		if d.placeBase(w); len(w.bind) > 0 {
+		d.placeBase(w)
+		d.evictStale(w)
+		if len(w.bind) > 0 {
 			if it := w.next(); it != nil {
 				items = append(items, it)
 			}
@@ -227,6 +264,7 @@ func (d *decision) placeElastic(w *work, it *item) bool {
 	}
 	placed, _ := d.room.since(mark)
 	w.bind = append(w.bind, placed...)
+	d.bound[w.gang.ID] = true
 	d.ledger.charge(w.gang, it.request)
 	w.muster.elastic = w.muster.elastic[1:]
 	return true
@@ -287,6 +325,7 @@ func (d *decision) settleOrphans() {
 }
 
 func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, message string) {
+	d.settled[b] = true
 	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
 	if state == plan.RequestReady {
 		step.Boots = scaling.Boots(d.s, b)

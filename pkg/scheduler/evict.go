@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -13,8 +14,23 @@ type eviction struct {
 	d      *decision
 	gang   *snapshot.Gang
 	need   snapshot.Resources // of all that the gang lacks
+	move   bool               // what goes must find another place
 	chunks []*chunk           // evicted, in order
 	gone   [][]*snapshot.Pod  // their pods, parallel to chunks
+}
+
+// mayGo says whether a chunk may be evicted for the gang, and whether that leaves its queue with
+// less than it is entitled to. What is moved costs its queue nothing.
+func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, overshoot bool) {
+	if !e.move {
+		return e.d.mayEvict(c, e.gang, e.need, contested)
+	}
+	pods, request := c.left(e.d.evicted)
+	if len(pods) == 0 || len(pods) > maxMoves || c.gang.ID == e.gang.ID || e.d.bound[c.gang.ID] || !frees(request, contested) ||
+		c.gang.Priority > e.gang.Priority || c.whole && !e.d.ranFor(c, e.d.preemptMinRuntime(c.gang.Queue)) {
+		return none, false
+	}
+	return moved, false
 }
 
 // makeRoom finds the smallest damage that gives every missing pod of a gang a place, and places
@@ -22,12 +38,13 @@ type eviction struct {
 // when there is none.
 //
 // It satisfies the queues' limits first, then goes pod by pod, each on the node where it costs
-// least, and in the end gives back whatever turned out not to be needed.
-func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources) *eviction {
+// least, and in the end gives back whatever turned out not to be needed. With move, what goes must
+// find another place at once: nobody loses anything but the time of a restart.
+func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources, move bool) *eviction {
 	if d.victims == nil {
 		d.victims = newVictims(d.s)
 	}
-	e := &eviction{d: d, gang: g, need: need}
+	e := &eviction{d: d, gang: g, need: need, move: move}
 	mark := d.room.mark()
 	if !e.underLimits() {
 		return e.giveUp(mark)
@@ -44,8 +61,27 @@ func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snap
 		return e.giveUp(mark)
 	}
 	e.spare(mark, missing)
+	if e.move && !e.rehouse() {
+		return e.giveUp(mark)
+	}
 	d.spentVictims += e.pods()
 	return e
+}
+
+// maxMoves is how many pods may be moved to make room for one gang.
+const maxMoves = 16
+
+// rehouse finds another place for everything that is moved, and holds it for this decision.
+func (e *eviction) rehouse() bool {
+	if e.pods() > maxMoves {
+		return false
+	}
+	for k, pods := range e.gone {
+		if why, _ := e.d.room.placeAll(pods, e.chunks[k].gang.ID, leaving); why != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // maxVictims is how many pods one decision evicts at most; a single gang's room is never cut in
@@ -78,7 +114,7 @@ func (e *eviction) underLimits() bool {
 			}
 			contested := snapshot.Resources{}
 			dim.set(&contested, dim.of(e.need))
-			why, overshoot := e.d.mayEvict(c, e.gang, e.need, contested)
+			why, overshoot := e.mayGo(c, contested)
 			if why == none {
 				continue
 			}
@@ -133,7 +169,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 	contested := scarce(p.Request, sl)
 	var offers []offer
 	for _, c := range e.d.victims.byNode[sl.node.Name] {
-		if why, overshoot := e.d.mayEvict(c, e.gang, e.need, contested); why != none {
+		if why, overshoot := e.mayGo(c, contested); why != none {
 			offers = append(offers, offer{c, e.d.costOf(c, overshoot)})
 		}
 	}
@@ -146,7 +182,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 	mark, chunks := e.d.room.mark(), len(e.chunks)
 	defer e.restore(mark, chunks)
 	for _, o := range offers {
-		why, overshoot := e.d.mayEvict(o.chunk, e.gang, e.need, contested)
+		why, overshoot := e.mayGo(o.chunk, contested)
 		if why == none { // those before it brought its queue down to what it is entitled to
 			continue
 		}
@@ -183,7 +219,9 @@ func (e *eviction) evict(c *chunk) {
 		e.d.evicted[p.UID] = true
 		e.d.room.evict(p)
 	}
-	e.d.ledger.refund(c.gang, request)
+	if !e.move {
+		e.d.ledger.refund(c.gang, request)
+	}
 	e.chunks, e.gone = append(e.chunks, c), append(e.gone, pods)
 }
 
@@ -203,7 +241,9 @@ func (e *eviction) unevict(k int) {
 		delete(e.d.evicted, p.UID)
 		request = request.Add(p.Request)
 	}
-	e.d.ledger.charge(e.chunks[k].gang, request)
+	if !e.move {
+		e.d.ledger.charge(e.chunks[k].gang, request)
+	}
 }
 
 func (e *eviction) giveUp(mark int) *eviction {
@@ -283,7 +323,7 @@ func (e *eviction) steps() []plan.Step {
 			at = len(out)
 			index[c.gang.ID] = at
 			out = append(out, plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue,
-				For: plan.OwnerOf(e.gang), ForQueue: e.gang.Queue})
+				For: plan.OwnerOf(e.gang), Because: fmt.Sprintf("for %s (queue %s)", plan.OwnerOf(e.gang), e.gang.Queue)})
 		}
 		step := out[at].(plan.Evict) //nolint:forcetypeassert // written four lines above
 		step.Whole = step.Whole || c.whole

@@ -209,6 +209,72 @@ func TestEvictions(t *testing.T) {
 			},
 			nil,
 		},
+		"LaterWorkMakesRoomForTheGangThatWaits": {
+			"a stream of single pods may fill in, and not keep a large gang waiting for ever",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(4, 1)
+				large := w.gang("large", "q", train, 4, 4)
+				large.Created = noon.Add(-time.Hour)
+				for k := range 4 {
+					w.gang(fmt.Sprintf("single%d", k), "q", train, 1, 1, k).Created = noon.Add(-time.Minute)
+				}
+			},
+			[]string{
+				"evict all of gang/default/single3 (queue q) for gang/default/large (queue q): single3-0",
+				"evict all of gang/default/single2 (queue q) for gang/default/large (queue q): single2-0",
+				"evict all of gang/default/single1 (queue q) for gang/default/large (queue q): single1-0",
+				"evict all of gang/default/single0 (queue q) for gang/default/large (queue q): single0-0",
+			},
+		},
+		"FillingInIsAllowedForAWhile": {
+			"nobody is evicted for a gang that has not waited long",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(1, 1)
+				w.gang("large", "q", train, 1, 1).Created = noon.Add(-5 * time.Minute)
+				w.gang("single", "q", train, 1, 1, 0).Created = noon.Add(-time.Minute)
+			},
+			nil,
+		},
+		"OnePodMovesToMakeAWholeNodeFree": {
+			"two GPUs are free in sum: moving one pod puts them on one node",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(2, 2)
+				w.gang("x", "q", train, 1, 1, 0)
+				w.gang("y", "q", train, 1, 1, 1)
+				pair := w.gang("pair", "q", train, 1, 1)
+				pair.Members[0].Request.MilliGPU = 2000
+			},
+			[]string{"evict all of gang/default/y (queue q) for gang/default/pair (queue q): y-0"},
+		},
+		"NothingMovesWithoutAPlaceToGo": {
+			"with one GPU free in all nobody is moved for a pair",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(1, 2)
+				w.gang("x", "q", train, 1, 1, 0)
+				pair := w.gang("pair", "q", train, 1, 1)
+				pair.Members[0].Request.MilliGPU = 2000
+			},
+			nil,
+		},
+		"LoweredLimitConverges": {
+			"elastic members go first, then no more gangs than needed",
+			func(w *world) {
+				w.queue("q", "", free, 2)
+				w.nodes(5, 1)
+				w.gang("wide", "q", train, 1, 3, 0, 1, 2)
+				w.gang("one", "q", train, 1, 1, 3)
+				w.gang("serve", "q", inference, 1, 1, 4)
+			},
+			[]string{
+				"evict members of gang/default/wide (queue q) because queue q uses 5 GPUs of at most 2 GPUs: wide-2",
+				"evict members of gang/default/wide (queue q) because queue q uses 4 GPUs of at most 2 GPUs: wide-1",
+				"evict all of gang/default/one (queue q) because queue q uses 3 GPUs of at most 2 GPUs: one-0",
+			},
+		},
 		"PreemptionPolicyNever": {
 			"work that never evicts waits",
 			func(w *world) {

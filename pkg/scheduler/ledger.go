@@ -148,13 +148,13 @@ func (l *ledger) within(g *snapshot.Gang, more snapshot.Resources) *blocked {
 	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
 		if dim := a.queue.Limit.Exceeded(a.used.Add(more), more); dim != "" {
 			return &blocked{plan.WaitingForQuota,
-				fmt.Sprintf("it needs %s more, and queue %s uses %s of %s", amount(more, dim), a.queue.Name, amount(a.used, dim), allowed(a.queue.Limit, dim)),
-				"It starts when other work of the queue ends"}
+				fmt.Sprintf("it needs %s more, and queue %s uses %s", amount(more, dim), a.queue.Name, usedOf(a.used, a.queue.Limit, dim)),
+				"It starts when other work of queue " + a.queue.Name + " ends"}
 		}
 		if dim := a.queue.Quota.Exceeded(a.unevicted.Add(more), more); dim != "" && g.NonPreemptible {
 			return &blocked{plan.NonPreemptibleOverQuota,
-				fmt.Sprintf("it needs %s more, and work that may not be evicted uses %s of the %s quota of queue %s",
-					amount(more, dim), amount(a.unevicted, dim), allowed(a.queue.Quota, dim), a.queue.Name),
+				fmt.Sprintf("it needs %s more, and work that may not be evicted uses %s of the quota of queue %s",
+					amount(more, dim), usedOf(a.unevicted, a.queue.Quota, dim), a.queue.Name),
 				"Use a priority class below 100, or wait for such work to end"}
 		}
 	}
@@ -207,6 +207,17 @@ func amount(r snapshot.Resources, dimension string) string {
 // allowed prints one dimension of a ceiling.
 func allowed(c snapshot.Ceiling, dimension string) string {
 	return amount(snapshot.Resources(c), dimension)
+}
+
+// usedOf prints what is used of a ceiling: "3 of 4 GPUs".
+func usedOf(used snapshot.Resources, of snapshot.Ceiling, dimension string) string {
+	switch dimension {
+	case "gpu":
+		return snapshot.Thousandths(used.MilliGPU) + " of " + snapshot.GPUs(of.MilliGPU)
+	case "cpu":
+		return snapshot.Thousandths(used.MilliCPU) + " of " + snapshot.Thousandths(of.MilliCPU) + " CPUs"
+	}
+	return snapshot.Memory(used.Memory) + " of " + snapshot.Memory(of.Memory)
 }
 
 // blocked is a reason to wait with its numbers and a way out.

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -16,7 +17,7 @@ import (
 func (d *decision) placeBase(w *work) {
 	need := sumOf(w.muster.missing)
 	if b := d.ledger.within(w.gang, need); b != nil {
-		d.track(w, nil, nil)
+		d.track(w, nil)
 		if !d.evictFor(w, need) {
 			w.say(b)
 		}
@@ -34,14 +35,15 @@ func (d *decision) placeBase(w *work) {
 			d.awaitLeaving(w, mark, need)
 			return
 		}
-		f = &failure{why: why, pod: pod}
+		f = &failure{why: why, pod: pod, found: slices.Index(w.muster.missing, pod), of: len(w.muster.missing)}
 	}
-	open := d.track(w, f.why, f.pod)
+	open := d.track(w, f)
 	impatient := d.patience(w.gang) < d.expected(w, open, f)
-	if impatient && d.evictFor(w, need) || d.awaitComing(w, open, f, need) || d.buy(w, f.why, f.pod, need) ||
+	if impatient && d.evictFor(w, need) || d.awaitComing(w, open, f, need) || d.buy(w, f, need) ||
 		!impatient && d.evictFor(w, need) {
 		return
 	}
+	d.abandon(w)
 	if w.plain() {
 		f.full = true
 		d.hopeless[w.gang.Shape] = f
@@ -57,7 +59,11 @@ func (w *work) plain() bool {
 func (d *decision) runs(w *work) {
 	w.verdict.Reason = plan.Running
 	for _, b := range w.bookings {
-		d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+		if scaling.Track(d.s, b).Complete() {
+			d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
+		} else {
+			d.settle(b, plan.RequestReleased, "NotNeeded", "the gang found room before its nodes came")
+		}
 	}
 }
 
@@ -70,6 +76,7 @@ func (d *decision) bindNow(w *work, mark int, need snapshot.Resources) {
 	}
 	placed, _ := d.room.since(mark)
 	w.bind = append(w.bind, placed...)
+	d.bound[w.gang.ID] = true
 	d.ledger.charge(w.gang, need)
 	w.verdict.Reason = plan.Running
 }
@@ -83,7 +90,7 @@ func (d *decision) awaitLeaving(w *work, mark int, need snapshot.Resources) {
 		nodes[p.Node.Name] = true
 	}
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s wait together", nodes1(len(nodes)), pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s", nodes1(len(nodes)), wait(len(w.muster.missing)))
 	w.verdict.Doing = "Binding as soon as their room is free"
 }
 
@@ -156,8 +163,15 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 	if d.powerless[like] {
 		return false
 	}
-	e := d.makeRoom(g, w.muster.missing, need)
+	var e *eviction
+	if !g.NonPreemptible && need.MilliGPU > 0 {
+		e = d.makeRoom(g, w.muster.missing, need, true)
+	}
 	if e == nil {
+		e = d.makeRoom(g, w.muster.missing, need, false)
+	}
+	if e == nil {
+		// Whatever is like it comes later, and has no more rights than the older one.
 		d.powerless[like] = w.plain()
 		return false
 	}
@@ -165,7 +179,7 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s wait together", pods(e.pods()), others(steps), pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.pods()), others(steps), wait(len(w.muster.missing)))
 	w.verdict.Doing = "Evicting them, and binding as soon as their room is free"
 	return true
 }
@@ -180,20 +194,23 @@ func others(steps []plan.Step) string {
 
 // track follows a gang's bookings. It returns the progress of the one that is still worth waiting
 // for, and settles those that are not: instances that were lost or are late, and nodes that all
-// came and do not fit (why and pod say how; nil: it is not room that the gang waits for).
-func (d *decision) track(w *work, why misfits, pod *snapshot.Pod) *scaling.Progress {
+// came and do not serve. f is what the gang finds no room for; nil when it waits for something else.
+func (d *decision) track(w *work, f *failure) *scaling.Progress {
 	var open *scaling.Progress
 	for _, b := range w.bookings {
 		p := scaling.Track(d.s, b)
 		switch {
 		case len(p.Lost) > 0:
-			d.settle(b, plan.RequestFailed, "NodeLost", fmt.Sprintf("%d of %d instances are gone", len(p.Lost), p.Promised))
-		case p.Complete() && pod != nil:
-			d.settle(b, plan.RequestFailed, "NodeDidNotFit", fmt.Sprintf("all %d nodes came, and pod %s does not fit: %s",
-				p.Promised, pod.Name, firstOf(why)))
-		case p.Complete():
+			d.settle(b, plan.RequestFailed, "NodeLost", fmt.Sprintf("%d of %s gone", len(p.Lost), instances(p.Promised)))
+		case p.Complete() && f != nil && !d.serves(b, f.pod):
+			d.settle(b, plan.RequestFailed, "NodeDidNotFit", fmt.Sprintf("all that was bought came, and %s", f.text()))
+			d.blame(w, b, false)
+		case p.Complete() && f == nil && d.s.Now.After(p.Deadline):
+			d.settle(b, plan.RequestReleased, "NotNeeded", "the gang did not use its nodes in time")
+		case p.Complete(): // they serve; what is missing is elsewhere
 		case p.Late != "":
-			d.settle(b, plan.RequestFailed, "ProvisionTimeout", fmt.Sprintf("%s within the provision timeout of %s", p, p.Late))
+			d.settle(b, plan.RequestFailed, "ProvisionTimeout", fmt.Sprintf("%s at the end of the provision timeout of %s", p, p.Late))
+			d.blame(w, b, true)
 		default:
 			open = &p
 		}
@@ -201,12 +218,42 @@ func (d *decision) track(w *work, why misfits, pod *snapshot.Pod) *scaling.Progr
 	return open
 }
 
+// serves says whether a pod would run on one of the nodes that came, were they its own: then others
+// have taken the rest of the room that the gang was to have, and the nodes are not to blame.
+func (d *decision) serves(b *snapshot.Booking, pod *snapshot.Pod) bool {
+	for _, n := range d.s.Nodes {
+		booked := slices.ContainsFunc(b.Nodes, func(part snapshot.BookedNodes) bool { return slices.Contains(part.Instances, n.InstanceID) })
+		if booked && pod.Request.FitsIn(n.Free()) && n.FreePods() > 0 && d.room.fit.Fits(pod, n, nil) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// blame keeps this decision from buying again what has just not served: the snapshot tells only the
+// next one.
+func (d *decision) blame(w *work, b *snapshot.Booking, late bool) {
+	for _, part := range b.Nodes {
+		d.unfit[part.Group] = append(d.unfit[part.Group], snapshot.Unfit{Shape: w.gang.Shape, Late: late})
+	}
+}
+
+// abandon gives up nodes that came for a gang that cannot be completed: they would wait and bill
+// beside it for ever.
+func (d *decision) abandon(w *work) {
+	for _, b := range w.bookings {
+		if p := scaling.Track(d.s, b); p.Complete() && !d.settled[b] {
+			d.settle(b, plan.RequestReleased, "NotNeeded", "its nodes came, and the rest of the gang finds no room any more")
+		}
+	}
+}
+
 func firstOf(why misfits) string {
 	if len(why) == 0 {
 		return "there are no nodes"
 	}
 	reason, n, of := why.dominant()
-	return fmt.Sprintf("%d of %d nodes: %s", n, of, reason)
+	return fmt.Sprintf("%d of %s: %s", n, nodes1(of), reason)
 }
 
 // arrival is when the last coming node that was used since mark is expected.
@@ -222,7 +269,7 @@ func (d *decision) arrival(mark int) (at time.Time) {
 
 func (w *work) waitFor(eta time.Time, message, doing string) {
 	w.verdict.Reason, w.verdict.Doing, w.verdict.ETA = plan.WaitingForNodes, doing, eta
-	w.verdict.Message = fmt.Sprintf("%s; %s wait together", message, pods(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s; %s", message, wait(len(w.muster.missing)))
 }
 
 func (w *work) say(b *blocked) {
@@ -255,11 +302,25 @@ func (w *work) progress() string {
 	return text
 }
 
+func wait(n int) string {
+	if n == 1 {
+		return "1 pod waits"
+	}
+	return fmt.Sprintf("%d pods wait together", n)
+}
+
 func pods(n int) string {
 	if n == 1 {
 		return "1 pod"
 	}
 	return fmt.Sprintf("%d pods", n)
+}
+
+func instances(n int) string {
+	if n == 1 {
+		return "1 instance is"
+	}
+	return fmt.Sprintf("%d instances are", n)
 }
 
 func nodes1(n int) string {

@@ -153,7 +153,7 @@ func (r *room) placeOne(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits 
 			continue
 		}
 		if sl.booked != "" && sl.booked != g {
-			why.add("is reserved for another gang")
+			why.add("reserved for another gang")
 			continue
 		}
 		at, short := r.stageFor(sl, p, upTo)
@@ -192,17 +192,23 @@ func (r *room) stageFor(sl *slot, p *snapshot.Pod, upTo stage) (stage, string) {
 	}
 	switch {
 	case dim == "":
-		return 0, "accepts no more pods"
+		return 0, "no more pods accepted"
+	case dim == "gpu" && sl.node.Allocatable.MilliGPU == 0:
+		return 0, noGPUs
 	case p.Request.Shortage(sl.node.Allocatable) != "":
-		return 0, tooSmall[dim]
+		return 0, tooSmall[p.Request.Shortage(sl.node.Allocatable)]
 	}
 	return 0, tooLittle[dim]
 }
 
 var (
-	tooSmall  = map[string]string{"gpu": "is too small in gpu", "cpu": "is too small in cpu", "memory": "is too small in memory"}
-	tooLittle = map[string]string{"gpu": "has too little gpu free", "cpu": "has too little cpu free", "memory": "has too little memory free"}
+	tooSmall  = map[string]string{"gpu": "too few GPUs even when empty", "cpu": "too little CPU even when empty", "memory": "too little memory even when empty"}
+	tooLittle = map[string]string{"gpu": "too few GPUs free", "cpu": "too little CPU free", "memory": "too little memory free"}
 )
+
+// noGPUs is why work that needs GPUs does not run on the nodes that are there for everything else.
+// It is true and helps nobody as long as there are nodes with GPUs.
+const noGPUs = "no GPUs"
 
 // better says whether a is a better place than b: CPU work off the GPU nodes, real room before
 // leaving and coming, what was bought for the gang first, then the fullest node, so that whole ones
@@ -253,9 +259,13 @@ func (m *misfits) add(why string) {
 	(*m)[why]++
 }
 
-// dominant is the reason that holds on most nodes; among equals the first by name.
+// dominant is the reason that holds on most nodes; among equals the first by name. Nodes without
+// GPUs count only where there are no others.
 func (m misfits) dominant() (why string, nodes, of int) {
 	for w, n := range m {
+		if w == noGPUs && len(m) > 1 {
+			continue
+		}
 		of += n
 		if n > nodes || n == nodes && w < why {
 			why, nodes = w, n

@@ -111,20 +111,32 @@ type grounds int
 const (
 	none      grounds = iota
 	preempted         // lower priority in the same queue
+	overtaken         // came later to the same queue, and runs while the older gang waits
 	reclaimed         // its queue holds more than it is entitled to
+	moved             // it finds another place at once
 )
+
+// overtakenAfter is how long a gang waits while later work of its queue runs, before that work makes
+// room: filling in is allowed, holding up is not. Without it a stream of small work could keep a
+// large gang waiting for ever.
+const overtakenAfter = 10 * time.Minute
 
 // mayEvict says on which grounds a chunk may go for a gang that needs something, and whether its
 // queue would then hold less than it is entitled to. See the KAI reference, "Actions", with the
 // corrections listed there: what counts is the resource that is contested, and what is left after.
 func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot.Resources) (why grounds, overshoot bool) {
 	pods, request := c.left(d.evicted)
-	if len(pods) == 0 || c.gang.ID == g.ID || !frees(request, contested) {
+	if len(pods) == 0 || c.gang.ID == g.ID || d.bound[c.gang.ID] || !frees(request, contested) {
 		return none, false
 	}
 	if c.gang.Queue == g.Queue {
-		if c.gang.Priority < g.Priority && (!c.whole || d.ranFor(c, d.preemptMinRuntime(c.gang.Queue))) {
+		switch {
+		case c.whole && !d.ranFor(c, d.preemptMinRuntime(c.gang.Queue)):
+			return none, false
+		case c.gang.Priority < g.Priority:
 			return preempted, false
+		case c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && d.waited(g, overtakenAfter):
+			return overtaken, false
 		}
 		return none, false
 	}
@@ -142,6 +154,12 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 		return none, false
 	}
 	return reclaimed, under(y.used.Sub(request), contested, threshold)
+}
+
+// waited says whether a gang is at least that old.
+func (d *decision) waited(g *snapshot.Gang, least time.Duration) bool {
+	d.look(g.Created.Add(least))
+	return d.s.Now.Sub(g.Created) >= least
 }
 
 // quota reads one dimension of a queue's quota.

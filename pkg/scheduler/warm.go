@@ -24,7 +24,7 @@ const (
 // keepWarm decides last, on what the gangs left: which idle nodes stay for the queues' minimum, and
 // what is bought where a group or a queue is below its own. It returns the nodes that stay, by name.
 func (d *decision) keepWarm() map[string]bool {
-	w := &warmth{d: d, attempts: map[string]int32{}, claimed: map[string]int64{}, taken: map[string]bool{},
+	w := &warmth{d: d, claimed: map[string]int64{}, taken: map[string]bool{},
 		booked: scaling.WarmNodes(d.s), kept: map[string]bool{}}
 	for _, o := range d.offers {
 		w.fillGroup(o)
@@ -38,12 +38,11 @@ func (d *decision) keepWarm() map[string]bool {
 
 // warmth is the state of keepWarm.
 type warmth struct {
-	d        *decision
-	attempts map[string]int32 // by UID of what keeps capacity warm: made by this decision
-	claimed  map[string]int64 // by queue, ancestors included: thousandths of devices that count for it beside the budget's
-	taken    map[string]bool  // nodes that count for some queue already, by name
-	booked   map[string]bool  // nodes that purchases under way keep warm: the budget counts them
-	kept     map[string]bool
+	d       *decision
+	claimed map[string]int64 // by queue, ancestors included: thousandths of devices that count for it beside the budget's
+	taken   map[string]bool  // nodes that count for some queue already, by name
+	booked  map[string]bool  // nodes that purchases under way keep warm: the budget counts them
+	kept    map[string]bool
 }
 
 // fillGroup buys what a group lacks of its minimum. The cloud keeps its own minimum by itself; the
@@ -125,9 +124,10 @@ func (w *warmth) fillQueue(q *snapshot.Queue) {
 			continue
 		}
 		each := o.Shape.Allocatable.MilliGPU
-		count := w.buy(w.d.ledger.chain(q.Name), o, int((need+each-1)/each))
-		need -= each * int64(count)
-		w.checkout(plan.Owner{APIVersion: queueVersion, Kind: "Queue", Name: q.Name, UID: q.UID}, q.Name, o, count)
+		if count := w.buy(w.d.ledger.chain(q.Name), o, int((need+each-1)/each)); count > 0 {
+			w.checkout(plan.Owner{APIVersion: queueVersion, Kind: "Queue", Name: q.Name, UID: q.UID}, q.Name, o, count)
+			return // one purchase at a time; what is still lacking is bought next
+		}
 	}
 }
 
@@ -164,8 +164,7 @@ func (w *warmth) checkout(owner plan.Owner, queue string, o scaling.Offer, count
 		return
 	}
 	owner.Namespace = w.d.s.Home
-	w.attempts[owner.UID]++
-	attempt := w.d.s.WarmAttempts[owner.UID] + w.attempts[owner.UID]
+	attempt := w.d.s.WarmAttempts[owner.UID] + 1
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s\n%d\n%s", owner, owner.UID, attempt, o.Group.Name))
 	token := hex.EncodeToString(sum[:])
 	name := owner.Name

@@ -29,13 +29,15 @@ type Gang struct {
 	Shape string // equal for gangs that ask for the same groups of the same pods
 
 	Suspended bool
+	Ending    bool   // being deleted, or its first members have finished
 	Invalid   string // why the owner's spec cannot make a gang; "" when it can
 
 	Groups  []Group // the head first, then in the owner's order
 	Members []*Pod  // existing pods that are not finished, in order of groups, then creation, then name
 
-	EvictedAt  time.Time // when others were last evicted for it; zero: not lately
-	ShortSince time.Time // since when it runs below its minimum, having lost members; zero: it does not
+	EvictedAt  time.Time     // when others were last evicted for it; zero: not lately
+	ShortSince time.Time     // since when it runs below its minimum, having lost members; zero: it does not
+	Grace      time.Duration // how long it may; negative: for ever
 
 	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
 

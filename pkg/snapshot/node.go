@@ -89,10 +89,11 @@ const (
 	InstanceTerminating InstanceState = "Terminating" // on its way out: no capacity any more
 )
 
-// Unfit remembers that a node of the group came and did not fit pods of a shape.
+// Unfit remembers that nodes of the group were bought for a shape of gang and did not serve it.
 type Unfit struct {
 	Shape string // Gang.Shape
 	Until time.Time
+	Late  bool // the last of them did not become usable in time; otherwise it came and did not fit
 }
 
 // Booking is capacity that was bought for a gang and is nobody else's until the gang has it.

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 
+	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
 )
 
@@ -30,6 +31,13 @@ func (m *Mirror) Request(namespace, name string) *v1alpha1.CapacityRequest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.requests[types.NamespacedName{Namespace: namespace, Name: name}]
+}
+
+// Queue returns the latest known version of a queue, or nil.
+func (m *Mirror) Queue(name string) *queuev2.Queue {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.queues[name]
 }
 
 // Unbindable says why a pod cannot be bound to a node by what is known right now, which may be

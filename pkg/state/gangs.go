@@ -95,6 +95,7 @@ func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
 		ID: gangID(j.Namespace, "Job", j.Name, string(j.UID)), APIVersion: "batch/v1", Kind: "Job",
 		Namespace: j.Namespace, Name: j.Name, UID: string(j.UID),
 		Queue: ray.Queue(j.Labels), Created: j.CreationTimestamp.Time,
+		Ending: j.DeletionTimestamp != nil || j.Status.Succeeded > 0, Grace: grace(j.Annotations),
 		Members: members, LastVerdict: j.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	want := int(ptr.Deref(j.Spec.Parallelism, 1))
@@ -123,6 +124,7 @@ func (b *builder) rayCluster(rc *rayv1.RayCluster, members []*snapshot.Pod) *sna
 		ID: gangID(rc.Namespace, "RayCluster", rc.Name, string(rc.UID)), APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
 		Namespace: rc.Namespace, Name: rc.Name, UID: string(rc.UID),
 		Queue: queue, Created: rc.CreationTimestamp.Time, Suspended: ray.Suspended(rc),
+		Ending: rc.DeletionTimestamp != nil, Grace: grace(rc.Annotations),
 		LastVerdict: rc.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	groups, err := ray.Groups(rc, fit.Requests)

@@ -114,9 +114,18 @@ func (b *builder) bookings() {
 			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}
 			for _, st := range r.Status.Nodes {
 				if st.NodeGroup == n.NodeGroup {
-					part.Instances = slices.Sorted(slices.Values(st.Instances))
+					part.Instances = slices.Clone(st.Instances)
 				}
 			}
+			// The cloud may list what was launched before the answer is written: an instance counts as
+			// the booking's from the moment that it is seen, or it would count twice, and for anyone.
+			for _, i := range b.m.groups[n.NodeGroup].Instances {
+				if i.Intent == r.Namespace+"/"+r.Name {
+					part.Instances = append(part.Instances, i.ID)
+				}
+			}
+			slices.Sort(part.Instances)
+			part.Instances = slices.Compact(part.Instances)
 			bk.Nodes = append(bk.Nodes, part)
 		}
 		b.s.Bookings = append(b.s.Bookings, bk)
@@ -144,6 +153,7 @@ func (b *builder) unfit() {
 	type memory struct {
 		times int
 		last  time.Time
+		late  bool
 	}
 	failed := map[pair]memory{}
 	for _, r := range b.m.requests {
@@ -156,7 +166,7 @@ func (b *builder) unfit() {
 			f := failed[p]
 			f.times++
 			if c.LastTransitionTime.After(f.last) {
-				f.last = c.LastTransitionTime.Time
+				f.last, f.late = c.LastTransitionTime.Time, c.Reason == v1alpha1.ReasonProvisionTimeout
 			}
 			failed[p] = f
 		}
@@ -168,7 +178,7 @@ func (b *builder) unfit() {
 				wait = min(unfitMost, unfitFirst<<(f.times-1))
 			}
 			if p.group == g.Name && b.s.Now.Before(f.last.Add(wait)) {
-				g.Unfit = append(g.Unfit, snapshot.Unfit{Shape: p.shape, Until: f.last.Add(wait)})
+				g.Unfit = append(g.Unfit, snapshot.Unfit{Shape: p.shape, Until: f.last.Add(wait), Late: f.late})
 			}
 		}
 		slices.SortFunc(g.Unfit, func(x, y snapshot.Unfit) int { return cmp.Compare(x.Shape, y.Shape) })

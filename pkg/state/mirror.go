@@ -134,16 +134,20 @@ func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
 	m.update(func() { m.held[string(gang)] = until })
 }
 
-// AssumeEvicted records that capmgr has evicted pods for a gang, until the informer shows it.
-func (m *Mirror) AssumeEvicted(pods []types.UID, forGang snapshot.GangID, at time.Time) {
+// AssumeEvicted records that capmgr has evicted pods, until the informer shows it.
+func (m *Mirror) AssumeEvicted(pods []types.UID) {
 	m.update(func() {
 		for _, uid := range pods {
 			if p := m.pods[uid]; p != nil && p.object.DeletionTimestamp == nil {
 				m.leaving[uid] = true
 			}
 		}
-		m.evicted[string(forGang)] = at
 	})
+}
+
+// RememberEviction records when others were evicted for a gang.
+func (m *Mirror) RememberEviction(gang snapshot.GangID, at time.Time) {
+	m.update(func() { m.evicted[string(gang)] = at })
 }
 
 // SetGroups records what the cloud says of the node groups.

@@ -59,11 +59,24 @@ type minima map[string]int
 // evictionMemory is how long it is remembered that others were evicted for a gang.
 const evictionMemory = 10 * time.Minute
 
+// stalenessGrace is how long a gang may run below its minimum when nothing else is said.
+const stalenessGrace = time.Minute
+
+// grace reads the annotation with which an owner sets another grace period; nonsense is ignored.
+func grace(annotations map[string]string) time.Duration {
+	d, err := time.ParseDuration(annotations[v1alpha1.StalenessGraceAnnotation])
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
 // complete adds what only the mirror's memory knows: back-offs, evictions, and since when a running
 // gang is short of members. The minimum of a gang that runs never rises, whatever its spec says by
 // now: it would otherwise be broken by its own growth.
 func (b *builder) complete(g *snapshot.Gang) {
 	g.Queue = cmp.Or(g.Queue, b.m.config.DefaultQueue)
+	g.Grace = cmp.Or(g.Grace, stalenessGrace)
 	id := string(g.ID)
 	if until, ok := b.m.held[id]; ok && b.s.Now.Before(until) {
 		g.HeldUntil = until

@@ -282,7 +282,8 @@ func (d *story) awaitReady(ctx context.Context, cluster string, most time.Durati
 	return await(ctx, most, "RayCluster "+cluster+" to be ready", func(ctx context.Context) (bool, string, error) {
 		rc := &rayv1.RayCluster{}
 		err := d.s.Client.Get(ctx, key(cluster), rc)
-		return rc.Status.State == rayv1.Ready, fmt.Sprintf("state %q; verdict %s", rc.Status.State, rc.Annotations[v1alpha1.VerdictAnnotation]), err
+		state := rc.Status.State //nolint:staticcheck // deprecated, and what RayJob and RayService still wait for
+		return state == rayv1.Ready, fmt.Sprintf("state %q; verdict %s", state, rc.Annotations[v1alpha1.VerdictAnnotation]), err
 	})
 }
 

@@ -49,7 +49,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	if err := clear(o.dir); err != nil {
+	if err := removeOld(o.dir); err != nil {
 		return err
 	}
 	if o.down {
@@ -98,8 +98,8 @@ func bringUp(ctx context.Context, o options, t *teller) (*stack.Stack, error) {
 	return s, nil
 }
 
-// clear ends and removes what an earlier demo left in its directory.
-func clear(dir string) error {
+// removeOld ends and removes what an earlier demo left in its directory.
+func removeOld(dir string) error {
 	if err := localcluster.StopDetached(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("stop the earlier demo in %s: %w", dir, err)
 	}

@@ -1,0 +1,75 @@
+package scheduler
+
+import (
+	"fmt"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// converge brings queues whose limit was lowered below their use back under it, a bounded number of
+// pods per decision: elastic members first, then whole gangs in the ordinary order of victims. Work
+// that may not be evicted stays; the queue's report says so.
+func (d *decision) converge() {
+	for k := range d.plan.Queues {
+		r := &d.plan.Queues[k]
+		a := d.ledger.accounts[r.Name]
+		for dim := range dimensions {
+			for dim.of(a.used) > dim.ceiling(a.queue.Limit) {
+				c := d.surplusOf(a, dim)
+				if c == nil {
+					r.OverLimit = fmt.Sprintf("it uses %s of at most %s, and what is left may not be evicted",
+						amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String()))
+					break
+				}
+				if d.spentVictims+len(c.pods) > maxVictims && d.spentVictims > 0 {
+					return // the next decision goes on
+				}
+				d.end(c, fmt.Sprintf("because queue %s uses %s of at most %s", r.Name,
+					amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String())))
+			}
+		}
+	}
+}
+
+// surplusOf is the chunk below an account whose end costs least and gives back some of a resource.
+func (d *decision) surplusOf(a *account, dim dimension) *chunk {
+	if d.victims == nil {
+		d.victims = newVictims(d.s)
+	}
+	var best *chunk
+	var least cost
+	for _, c := range d.victims.chunks {
+		pods, request := c.left(d.evicted)
+		if len(pods) == 0 || dim.of(request) == 0 || !d.below(c.gang, a) {
+			continue
+		}
+		if cost := d.costOf(c, false); best == nil || cost.compare(least) < 0 {
+			best, least = c, cost
+		}
+	}
+	return best
+}
+
+func (d *decision) below(g *snapshot.Gang, a *account) bool {
+	for q := d.ledger.accounts[g.Queue]; q != nil; q = q.parent {
+		if q == a {
+			return true
+		}
+	}
+	return false
+}
+
+// end evicts a chunk for no other gang's sake.
+func (d *decision) end(c *chunk, because string) {
+	pods, request := c.left(d.evicted)
+	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Whole: c.whole, Because: because}
+	for _, p := range pods {
+		d.evicted[p.UID] = true
+		d.room.evict(p)
+		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
+	}
+	d.ledger.refund(c.gang, request)
+	d.spentVictims += len(pods)
+	d.evictions = append(d.evictions, step)
+}
