@@ -95,6 +95,16 @@ func (c *Checker) Fits(pod *snapshot.Pod, node *snapshot.Node, placed []snapshot
 	return ""
 }
 
+// FitsClass says why no node of the node's class takes any pod of the pod's class, whatever else
+// runs there; "" when some node may.
+func (c *Checker) FitsClass(pod *snapshot.Pod, node *snapshot.Node) string {
+	if pod.Alone || pod.Object == nil || node.Object == nil || len(pod.Object.Spec.ResourceClaims) > 0 {
+		return ""
+	}
+	c.fitsByClass(pod, node)
+	return c.answers[classes{pod.Class, node.Class}]
+}
+
 // fitsByClass answers from the cache. Without both classes the question is asked anew each time.
 func (c *Checker) fitsByClass(pod *snapshot.Pod, node *snapshot.Node) string {
 	key := classes{pod.Class, node.Class}

@@ -325,6 +325,9 @@ func startsWith(all, head []snapshot.Placed) bool {
 	if len(all) < len(head) {
 		return false
 	}
+	if n := len(head); n > 0 && head[n-1].Serial != 0 {
+		return all[n-1] == head[n-1]
+	}
 	for i, h := range head {
 		if all[i] != h {
 			return false

@@ -73,7 +73,11 @@ func (r *repellers) update(nodes []*snapshot.Node) {
 // follow adds the terms of pods that were placed since the last question.
 func (r *repellers) follow(placed []snapshot.Placed) {
 	if !startsWith(placed, r.applied) {
-		r.undo()
+		if len(r.placed) == 0 { // nothing to take back: those that are gone repelled nobody
+			r.applied = r.applied[:shared(placed, r.applied)]
+		} else {
+			r.undo()
+		}
 	}
 	for _, p := range placed[len(r.applied):] {
 		r.applied = append(r.applied, p)
@@ -94,6 +98,16 @@ func (r *repellers) follow(placed []snapshot.Placed) {
 func (r *repellers) undo() {
 	r.applied, r.placed = nil, nil
 	r.concerned = map[*corev1.Pod]bool{}
+}
+
+// shared is how many changes two lists have in common from the start.
+func shared(a, b []snapshot.Placed) int {
+	for k := min(len(a), len(b)); k > 0; k-- {
+		if a[k-1] == b[k-1] && a[k-1].Serial != 0 {
+			return k
+		}
+	}
+	return 0
 }
 
 // covers says whether the node's pods are among the bound ones.

@@ -104,8 +104,7 @@ func (b *basket) fill(class []*snapshot.Pod) bool {
 		}
 	}
 	// Nothing to open may be needed: an earlier class of the gang may have opened enough.
-	_, p := b.d.room.placeAll(class, b.gang.ID, bought)
-	return p == nil
+	return b.d.room.tryAll(class, b.gang.ID, bought)
 }
 
 // try places a class with new nodes of one group, or leaves everything as it was.
@@ -120,7 +119,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 	}
 	mark, slots, before := room.mark(), len(room.slots), b.opened[o.Group.Name]
 	for _, p := range class {
-		if room.placeOne(p, b.gang.ID, bought) == nil {
+		if room.placeOne(p, b.gang.ID, bought) {
 			continue
 		}
 		denied := b.d.budget.Buy(b.queues, o.Group, 1) != nil
@@ -129,7 +128,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 			node.Name = fmt.Sprintf("%s/%s/%d", b.request(), o.Group.Name, b.opened[o.Group.Name])
 			b.opened[o.Group.Name]++
 			room.open(&node, b.gang.ID)
-			if room.placeOne(p, b.gang.ID, bought) == nil {
+			if room.placeOne(p, b.gang.ID, bought) {
 				continue
 			}
 		}

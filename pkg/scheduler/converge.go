@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -25,7 +26,7 @@ func (d *decision) converge() {
 				if d.spentVictims+len(c.pods) > maxVictims && d.spentVictims > 0 {
 					return // the next decision goes on
 				}
-				d.end(c, fmt.Sprintf("because queue %s uses %s of at most %s", r.Name,
+				d.end(c, fmt.Sprintf("because queue %s uses %s and its limit is %s", r.Name,
 					amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String())))
 			}
 		}
@@ -35,7 +36,7 @@ func (d *decision) converge() {
 // surplusOf is the chunk below an account whose end costs least and gives back some of a resource.
 func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 	if d.victims == nil {
-		d.victims = newVictims(d.s)
+		d.victims = newVictims(d.s, d.evicted)
 	}
 	var best *chunk
 	var least cost
@@ -60,16 +61,28 @@ func (d *decision) below(g *snapshot.Gang, a *account) bool {
 	return false
 }
 
-// end evicts a chunk for no other gang's sake.
+// end evicts a chunk for no other gang's sake. Chunks of one gang are one step.
 func (d *decision) end(c *chunk, because string) {
 	pods, request := c.left(d.evicted)
-	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Whole: c.whole, Because: because}
+	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Because: because}
+	at := slices.IndexFunc(d.evictions, func(s plan.Step) bool {
+		e, ok := s.(plan.Evict)
+		return ok && e.Gang == step.Gang && e.For.UID == ""
+	})
+	if at >= 0 {
+		step = d.evictions[at].(plan.Evict) //nolint:forcetypeassert // found by its type
+	}
+	step.Whole = step.Whole || c.whole
+	d.strike(c.gang, pods)
 	for _, p := range pods {
-		d.evicted[p.UID] = true
 		d.room.evict(p)
 		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
 	}
 	d.ledger.refund(c.gang, request)
 	d.spentVictims += len(pods)
+	if at >= 0 {
+		d.evictions[at] = step
+		return
+	}
 	d.evictions = append(d.evictions, step)
 }

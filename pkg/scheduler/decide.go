@@ -253,6 +253,9 @@ func (w *work) next() *item {
 
 // placeElastic gives a unit room that is free now, or notes why it waits.
 func (d *decision) placeElastic(w *work, it *item) bool {
+	if d.shrinks(w) {
+		return false
+	}
 	if b := d.ledger.within(w.gang, it.request); b != nil {
 		w.short = b
 		return false
@@ -264,10 +267,30 @@ func (d *decision) placeElastic(w *work, it *item) bool {
 	}
 	placed, _ := d.room.since(mark)
 	w.bind = append(w.bind, placed...)
-	d.bound[w.gang.ID] = true
+	d.pin(w)
 	d.ledger.charge(w.gang, it.request)
 	w.muster.elastic = w.muster.elastic[1:]
 	return true
+}
+
+// shrinks says whether this decision evicts members of a gang: it is not given others instead.
+func (d *decision) shrinks(w *work) bool {
+	return slices.ContainsFunc(w.muster.running, func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
+}
+
+// evictionOf says how much of a gang this decision evicts and why, or "".
+func (d *decision) evictionOf(g *snapshot.Gang) string {
+	for _, step := range d.evictions {
+		e, ok := step.(plan.Evict)
+		if !ok || e.Gang.UID != g.UID {
+			continue
+		}
+		if e.Whole {
+			return "it is being evicted as a whole " + e.Because
+		}
+		return fmt.Sprintf("%s of it are being evicted %s", pods(len(e.Pods)), e.Because)
+	}
+	return ""
 }
 
 // wind turns what was decided into steps and verdicts, in the order of the plan.
@@ -279,6 +302,9 @@ func (d *decision) wind(works []*work) {
 		}
 		if w.verdict.Reason == plan.Running {
 			w.verdict.Message = w.progress()
+			if news := d.evictionOf(w.gang); news != "" {
+				w.verdict.Message = news
+			}
 		}
 		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
 	}
@@ -326,6 +352,9 @@ func (d *decision) settleOrphans() {
 
 func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, message string) {
 	d.settled[b] = true
+	if state != plan.RequestReady {
+		d.room.unbook(b)
+	}
 	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
 	if state == plan.RequestReady {
 		step.Boots = scaling.Boots(d.s, b)

@@ -42,7 +42,7 @@ func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, o
 // find another place at once: nobody loses anything but the time of a restart.
 func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources, move bool) *eviction {
 	if d.victims == nil {
-		d.victims = newVictims(d.s)
+		d.victims = newVictims(d.s, d.evicted)
 	}
 	e := &eviction{d: d, gang: g, need: need, move: move}
 	mark := d.room.mark()
@@ -50,10 +50,10 @@ func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snap
 		return e.giveUp(mark)
 	}
 	for _, p := range missing {
-		if d.room.placeOne(p, g.ID, leaving) == nil {
+		if d.room.placeOne(p, g.ID, leaving) {
 			continue
 		}
-		if !e.clearNodeFor(p) || d.room.placeOne(p, g.ID, leaving) != nil {
+		if !e.clearNodeFor(p) || !d.room.placeOne(p, g.ID, leaving) {
 			return e.giveUp(mark)
 		}
 	}
@@ -77,7 +77,7 @@ func (e *eviction) rehouse() bool {
 		return false
 	}
 	for k, pods := range e.gone {
-		if why, _ := e.d.room.placeAll(pods, e.chunks[k].gang.ID, leaving); why != nil {
+		if !e.d.room.tryAll(pods, e.chunks[k].gang.ID, leaving) {
 			return false
 		}
 	}
@@ -144,30 +144,36 @@ func (e *eviction) limited() (*account, dimension) {
 
 // clearNodeFor evicts what has to go from the node where making room for a pod costs least.
 func (e *eviction) clearNodeFor(p *snapshot.Pod) bool {
-	var best []*chunk
-	var least cost
-	for _, sl := range e.d.room.slots {
-		if sl.stage != usable || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) {
-			continue
-		}
-		if set, cost, ok := e.cheapest(sl, p); ok && (best == nil || cost.compare(least) < 0) {
-			best, least = set, cost
-		}
+	search, out := e.search(p), map[*slot]bool{}
+	if search == nil {
+		return false
 	}
-	for _, c := range best {
-		e.evict(c)
+	for {
+		best := search.best(e, p, out)
+		if best == nil {
+			return false
+		}
+		mark, chunks := e.d.room.mark(), len(e.chunks)
+		for _, c := range best.chunks {
+			e.evict(c)
+		}
+		if e.d.room.fit.Fits(p, best.slot.node, e.d.room.placed) == "" {
+			return true
+		}
+		e.restore(mark, chunks)
+		out[best.slot] = true
 	}
-	return best != nil
 }
 
-// cheapest returns the chunks to evict so that a pod fits one node, smallest damage first.
+// cheapest returns the chunks to evict so that one node has room for a pod, smallest damage first.
 func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost, ok bool) {
 	type offer struct {
 		chunk *chunk
 		cost  cost
 	}
 	contested := scarce(p.Request, sl)
-	var offers []offer
+	var few [16]offer
+	offers := few[:0]
 	for _, c := range e.d.victims.byNode[sl.node.Name] {
 		if why, overshoot := e.mayGo(c, contested); why != none {
 			offers = append(offers, offer{c, e.d.costOf(c, overshoot)})
@@ -190,7 +196,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 		e.evict(o.chunk)
 		set = append(set, o.chunk)
 		if _, short := e.d.room.stageFor(sl, p, leaving); short == "" {
-			return set, total, e.d.room.fit.Fits(p, sl.node, e.d.room.placed) == ""
+			return set, total, true
 		}
 	}
 	return nil, cost{}, false
@@ -219,6 +225,11 @@ func (e *eviction) evict(c *chunk) {
 		e.d.evicted[p.UID] = true
 		e.d.room.evict(p)
 	}
+	if c.of.lost += len(pods); len(c.of.pods) > len(pods) {
+		for _, p := range c.of.pods { // what evicting the rest of the gang costs has changed
+			e.d.room.touch(p.Node)
+		}
+	}
 	if !e.move {
 		e.d.ledger.refund(c.gang, request)
 	}
@@ -241,6 +252,7 @@ func (e *eviction) unevict(k int) {
 		delete(e.d.evicted, p.UID)
 		request = request.Add(p.Request)
 	}
+	e.chunks[k].of.lost -= len(e.gone[k])
 	if !e.move {
 		e.d.ledger.charge(e.chunks[k].gang, request)
 	}
@@ -274,8 +286,7 @@ func (e *eviction) spare(mark int, missing []*snapshot.Pod) {
 		if e.d.ledger.within(e.gang, e.need) != nil {
 			return false
 		}
-		why, _ := e.d.room.placeAll(missing, e.gang.ID, leaving)
-		return why == nil
+		return e.d.room.tryAll(missing, e.gang.ID, leaving)
 	}
 	idle := make([]bool, len(chunks))
 	some := false

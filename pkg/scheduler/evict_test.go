@@ -270,9 +270,8 @@ func TestEvictions(t *testing.T) {
 				w.gang("serve", "q", inference, 1, 1, 4)
 			},
 			[]string{
-				"evict members of gang/default/wide (queue q) because queue q uses 5 GPUs of at most 2 GPUs: wide-2",
-				"evict members of gang/default/wide (queue q) because queue q uses 4 GPUs of at most 2 GPUs: wide-1",
-				"evict all of gang/default/one (queue q) because queue q uses 3 GPUs of at most 2 GPUs: one-0",
+				"evict members of gang/default/wide (queue q) because queue q uses 5 GPUs and its limit is 2 GPUs: wide-2, wide-1",
+				"evict all of gang/default/one (queue q) because queue q uses 3 GPUs and its limit is 2 GPUs: one-0",
 			},
 		},
 		"PreemptionPolicyNever": {

@@ -16,6 +16,10 @@ import (
 // for is held against those that come after.
 func (d *decision) placeBase(w *work) {
 	need := sumOf(w.muster.missing)
+	if d.shrinks(w) {
+		w.say(&blocked{reason: plan.GangIncomplete, message: d.evictionOf(w.gang)})
+		return
+	}
 	if b := d.ledger.within(w.gang, need); b != nil {
 		d.track(w, nil)
 		if !d.evictFor(w, need) {
@@ -31,7 +35,7 @@ func (d *decision) placeBase(w *work) {
 			d.bindNow(w, mark, need)
 			return
 		}
-		if misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, leaving); misfit == nil {
+		if d.room.tryAll(w.muster.missing, w.gang.ID, leaving) {
 			d.awaitLeaving(w, mark, need)
 			return
 		}
@@ -76,7 +80,7 @@ func (d *decision) bindNow(w *work, mark int, need snapshot.Resources) {
 	}
 	placed, _ := d.room.since(mark)
 	w.bind = append(w.bind, placed...)
-	d.bound[w.gang.ID] = true
+	d.pin(w)
 	d.ledger.charge(w.gang, need)
 	w.verdict.Reason = plan.Running
 }
@@ -100,11 +104,11 @@ func (d *decision) awaitComing(w *work, open *scaling.Progress, f *failure, need
 		return false
 	}
 	mark := d.room.mark()
-	misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, coming)
+	placed := d.room.tryAll(w.muster.missing, w.gang.ID, coming)
 	switch {
 	case open != nil:
 		w.waitFor(open.ETA, open.String(), "Waiting for the nodes that were bought for it")
-	case misfit == nil:
+	case placed:
 		w.waitFor(d.arrival(mark), "the nodes that are coming have room for it", "Waiting for those nodes")
 	default:
 		return false
@@ -130,7 +134,7 @@ func (d *decision) expected(w *work, open *scaling.Progress, f *failure) time.Du
 		return max(0, open.ETA.Sub(d.s.Now))
 	}
 	if mark := d.room.mark(); !f.full {
-		if misfit, _ := d.room.placeAll(w.muster.missing, w.gang.ID, coming); misfit == nil {
+		if d.room.tryAll(w.muster.missing, w.gang.ID, coming) {
 			at := d.arrival(mark)
 			d.room.undo(mark)
 			return max(0, at.Sub(d.s.Now))

@@ -75,8 +75,9 @@ func TestDecisionComesToRest(t *testing.T) {
 	})
 }
 
-// TestNoGangWaitsBesideRoomForIt: a gang that is told that it finds no room, or that nothing may be
-// bought for it, does not find any by trying every node in turn, once all that was decided is done.
+// TestNoGangWaitsBesideRoomForIt: a gang of equal pods that is told that it finds no room, or that
+// nothing may be bought for it, does not find any by trying every node in turn, once all that was
+// decided is done. For unequal pods trying is no proof: which goes where first matters.
 func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
@@ -90,7 +91,7 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 		for _, v := range p.Verdicts {
 			switch v.Reason {
 			case plan.NoNodeFits, plan.NoMatchingNodeGroup, plan.BoundReached, plan.BudgetExceeded, plan.CapacityUnavailable, plan.BackingOff:
-				if places := placesFor(after, p, v.Gang.UID); places != nil {
+				if places := placesFor(s, after, p, v.Gang.UID); places != nil {
 					t.Fatalf("%s waits (%s) beside room for it: %v\n%s", v.Gang, v.Reason, places, print(p))
 				}
 			}
@@ -99,9 +100,9 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 }
 
 // placesFor finds nodes for all that a gang lacks of its minimum, first fit, or returns nil.
-func placesFor(s *snapshot.Snapshot, p *plan.Plan, uid string) []string {
+func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, uid string) []string {
 	booked := map[string]bool{}
-	for _, b := range s.Bookings {
+	for _, b := range before.Bookings {
 		for _, part := range b.Nodes {
 			for _, id := range part.Instances {
 				booked[id] = true
@@ -123,7 +124,11 @@ func placesFor(s *snapshot.Snapshot, p *plan.Plan, uid string) []string {
 		if g.UID != uid {
 			continue
 		}
-		for _, m := range missing(g) {
+		lacks := missing(g)
+		for _, m := range lacks {
+			if m.Request != lacks[0].Request {
+				return nil
+			}
 			k := slices.IndexFunc(s.Nodes, func(n *snapshot.Node) bool {
 				return n.Usable && !booked[n.InstanceID] && m.Request.FitsIn(room[n.Name]) && slots[n.Name] > 0 && (tolerance{}).Fits(m, n, nil) == ""
 			})
@@ -194,10 +199,10 @@ func stepsOf[T plan.Step](p *plan.Plan) (out []T) {
 	return out
 }
 
-// nodes: what is bound has room, on a usable node that nobody else has booked.
+// nodes: what is bound has room, on a usable node that nobody else has booked and keeps.
 func (h *harms) nodes() {
 	owner := map[string]snapshot.GangID{}
-	for _, b := range h.s.Bookings {
+	for _, b := range h.after.Bookings {
 		for _, part := range b.Nodes {
 			for _, id := range part.Instances {
 				owner[id] = b.Gang
@@ -357,7 +362,7 @@ func (h *harms) queueBounds(books []plan.Book) {
 		if !ok {
 			continue
 		}
-		gpus, cost, more := int64(0), snapshot.Dollars(0), false
+		gpus, cost, moreGPUs, more := int64(0), snapshot.Dollars(0), false, false
 		add := func(queue, group string, count int) {
 			if slices.ContainsFunc(lineage(h.s, queue), func(a *snapshot.Queue) bool { return a.Name == q.Name }) {
 				g := h.s.NodeGroup(group)
@@ -367,9 +372,9 @@ func (h *harms) queueBounds(books []plan.Book) {
 		}
 		for _, b := range books {
 			for _, pu := range b.Purchases {
-				before := cost
+				gpusBefore, costBefore := gpus, cost
 				add(b.Queue, pu.Group, pu.Count)
-				more = more || cost != before
+				moreGPUs, more = moreGPUs || gpus != gpusBefore, more || cost != costBefore
 			}
 		}
 		for _, b := range h.after.Bookings {
@@ -384,11 +389,12 @@ func (h *harms) queueBounds(books []plan.Book) {
 				}
 			}
 		}
-		if !more {
-			continue // it may have been above its bounds before
-		}
-		if bounds.MaxGPUs != nil && gpus > *bounds.MaxGPUs*1000 || bounds.MaxHourlyCost != nil && cost > *bounds.MaxHourlyCost {
-			h.say("queue %s has %s booked for %s/h, above its bounds", q.Name, snapshot.GPUs(gpus), cost)
+		// What was bought before may be above a bound that was lowered since.
+		if bounds.MaxGPUs != nil && moreGPUs && gpus > *bounds.MaxGPUs*1000 || bounds.MaxHourlyCost != nil && more && cost > *bounds.MaxHourlyCost {
+			h.say("queue %s has %s booked for %s/h, above its bounds %s", q.Name, snapshot.GPUs(gpus), cost, show(bounds))
+			for _, b := range h.after.Bookings {
+				h.say("booking %s of %s: %+v", b.Request, b.Gang, b.Nodes)
+			}
 		}
 	}
 }
@@ -458,6 +464,10 @@ func (h *harms) terminations() {
 
 // evictions: only who runs and may be evicted goes; whole, or keeping its minimum.
 func (h *harms) evictions() {
+	ends := map[string]bool{}
+	for _, e := range stepsOf[plan.Evict](h.p) {
+		ends[e.Gang.UID] = ends[e.Gang.UID] || e.Whole
+	}
 	for _, e := range stepsOf[plan.Evict](h.p) {
 		for _, ref := range e.Pods {
 			if m := h.pod(h.s, ref.UID); m == nil || m.Node == "" || m.Terminating {
@@ -473,7 +483,8 @@ func (h *harms) evictions() {
 			}
 			for _, grp := range g.Groups {
 				n := running(g, grp.Name)
-				if e.Whole && n > 0 || !e.Whole && n < grp.Min {
+				lost := slices.ContainsFunc(e.Pods, func(ref plan.PodRef) bool { return h.pod(h.s, ref.UID).Group == grp.Name })
+				if ends[g.UID] && n > 0 || !ends[g.UID] && lost && n < grp.Min {
 					h.say("%s keeps %d pods of group %s (minimum %d, whole: %t)", e.Gang, n, grp.Name, grp.Min, e.Whole)
 				}
 			}
@@ -516,4 +527,12 @@ func print(p *plan.Plan) string {
 	var b strings.Builder
 	plan.Fprint(&b, p)
 	return b.String()
+}
+
+func show(v any) string {
+	out, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
 }

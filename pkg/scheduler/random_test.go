@@ -115,7 +115,7 @@ func (g *drawing) nodes() {
 		}
 		for n := range g.int("instances", 0, min(3, grp.Max)) {
 			i := snapshot.Instance{ID: fmt.Sprintf("i-%s-%d", grp.Name, n), State: snapshot.InstanceRunning, Launched: noon.Add(-time.Duration(g.int("age", 0, 20)) * time.Minute)}
-			if g.chance("has node", 70) {
+			if g.chance("has node", 85) {
 				i.Node = fmt.Sprintf("%s-%d", grp.Name, n)
 				node := &snapshot.Node{Name: i.Node, Group: grp.Name, InstanceID: i.ID, Class: class, Allocatable: shape, MaxPods: 10,
 					Usable: g.chance("usable", 80), Cordoned: false}
@@ -158,6 +158,9 @@ func (g *drawing) gangs() {
 		for range want {
 			gang.Members = append(gang.Members, &snapshot.Pod{Group: "w", Request: worker})
 		}
+		if want > 0 && g.chance("headless", 30) {
+			gang.Groups, gang.Members = gang.Groups[1:], gang.Members[1:]
+		}
 		if g.chance("lacks a pod", 10) {
 			gang.Members = gang.Members[:len(gang.Members)-1]
 		}
@@ -193,7 +196,7 @@ func (g *drawing) start(gang *snapshot.Gang) {
 func (g *drawing) bookings() {
 	taken := map[string]bool{}
 	for k, gang := range g.s.Gangs {
-		if len(g.s.NodeGroups) == 0 || !g.chance("booked", 25) {
+		if len(g.s.NodeGroups) == 0 || !g.chance("booked", 40) {
 			continue
 		}
 		grp := pick(g, "of group", g.s.NodeGroups...)

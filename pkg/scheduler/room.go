@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/scaling"
@@ -18,6 +19,34 @@ type room struct {
 	byName map[string]*slot // usable nodes only
 	log    []entry
 	placed []snapshot.Placed // what the Fitter needs to know: both placements and evictions
+
+	shelves  map[snapshot.GangID][]*shelf // the slots again, by whom they are booked for
+	shelf    map[kind]*shelf
+	byKind   []*shelf // by their id
+	vacating []*slot  // usable slots that something is leaving
+
+	classes  classFitter          // nil: every slot has to be asked about
+	rev      uint64               // names the state of the room: equal only when nothing has changed
+	last     uint64               // the highest rev that was ever given
+	verdicts map[string][]bool    // by pod class and shelf: whether the shelf's nodes take such pods at all
+	reasons  map[question]misfits // why pods found no place
+}
+
+// classFitter is a Fitter that can rule out all nodes of a class at once.
+type classFitter interface {
+	// FitsClass says why no node of the node's class takes any pod of the pod's class, whatever
+	// runs there; "" when some node may.
+	FitsClass(pod *snapshot.Pod, node *snapshot.Node) (why string)
+}
+
+// question is all that the answer to why a pod finds no place depends on.
+type question struct {
+	rev     uint64
+	pod     *snapshot.Pod // nil for pods that their class and request describe
+	class   string
+	request snapshot.Resources
+	gang    snapshot.GangID
+	upTo    stage
 }
 
 // slot is one node's share of the room.
@@ -31,6 +60,10 @@ type slot struct {
 	booked   snapshot.GangID // "" for anyone
 	at       time.Time       // when a coming node is expected
 	used     int             // placements of this decision
+
+	rev    uint64 // names the state of the slot, as room.rev does that of the room
+	shelf  *shelf
+	vacate int // where it is among those that something is leaving, from 1
 }
 
 // entry is one change of the room: a placement, or the eviction of a pod.
@@ -38,6 +71,10 @@ type entry struct {
 	slot    *slot
 	pod     *snapshot.Pod
 	evicted bool
+	before  uint64 // the rev that undoing it returns to
+	slotted uint64 // the same of the slot
+	placed  int    // how many were placed before
+	touched bool   // nothing on the slot itself has changed
 }
 
 // stage is how real capacity is; a gang tries the most real first.
@@ -51,7 +88,10 @@ const (
 )
 
 func newRoom(s *snapshot.Snapshot, fit Fitter) *room {
-	r := &room{fit: fit, byName: make(map[string]*slot, len(s.Nodes))}
+	r := &room{fit: fit, byName: make(map[string]*slot, len(s.Nodes)),
+		shelves: map[snapshot.GangID][]*shelf{}, shelf: map[kind]*shelf{},
+		verdicts: map[string][]bool{}, reasons: map[question]misfits{}}
+	r.classes, _ = fit.(classFitter)
 	owners := scaling.Owners(s)
 	for _, n := range s.Nodes {
 		if !n.Usable || n.Draining {
@@ -64,11 +104,11 @@ func newRoom(s *snapshot.Snapshot, fit Fitter) *room {
 				sl.leavingN++
 			}
 		}
-		r.slots = append(r.slots, sl)
+		r.add(sl)
 		r.byName[n.Name] = sl
 	}
 	for _, a := range scaling.Coming(s) {
-		r.slots = append(r.slots, &slot{node: a.Node, free: a.Node.Free(), pods: a.Node.FreePods(),
+		r.add(&slot{node: a.Node, free: a.Node.Free(), pods: a.Node.FreePods(),
 			stage: coming, booked: a.Booked, at: a.At})
 	}
 	return r
@@ -82,6 +122,26 @@ func (r *room) total() (sum snapshot.Resources) {
 	return sum
 }
 
+// unbook opens the nodes of a booking that is over to everyone. Those that were promised and not
+// launched do not come any more.
+func (r *room) unbook(b *snapshot.Booking) {
+	r.slots = slices.DeleteFunc(r.slots, func(sl *slot) bool {
+		if sl.booked != b.Gang || sl.booked == "" {
+			return false
+		}
+		for _, part := range b.Nodes {
+			switch {
+			case part.Group != sl.node.Group:
+			case slices.Contains(part.Instances, sl.node.InstanceID):
+				sl.booked = ""
+			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/"):
+				return sl.used == 0
+			}
+		}
+		return false
+	})
+}
+
 // mark remembers a state of the room for undo.
 func (r *room) mark() int { return len(r.log) }
 
@@ -89,24 +149,90 @@ func (r *room) mark() int { return len(r.log) }
 func (r *room) undo(mark int) {
 	for k := len(r.log) - 1; k >= mark; k-- {
 		e := r.log[k]
+		r.rev, e.slot.rev, r.placed = e.before, e.slotted, r.placed[:e.placed]
+		if e.touched {
+			continue
+		}
 		if e.evicted {
 			e.slot.leaving = e.slot.leaving.Sub(e.pod.Request)
 			e.slot.leavingN--
+			r.vacates(e.slot)
 			continue
 		}
+		e.slot.shelf.take(e.slot)
 		e.slot.free = e.slot.free.Add(e.pod.Request)
 		e.slot.pods++
 		e.slot.used--
+		e.slot.shelf.put(e.slot)
 	}
-	r.log, r.placed = r.log[:mark], r.placed[:mark]
+	r.log = r.log[:mark]
 }
 
 func (r *room) take(sl *slot, p *snapshot.Pod) {
+	sl.shelf.take(sl)
 	sl.free = sl.free.Sub(p.Request)
 	sl.pods--
 	sl.used++
-	r.log = append(r.log, entry{slot: sl, pod: p})
-	r.placed = append(r.placed, snapshot.Placed{Pod: p, Node: sl.node})
+	sl.shelf.put(sl)
+	r.note(entry{slot: sl, pod: p}, snapshot.Placed{Pod: p, Node: sl.node})
+}
+
+// note writes down a change that has been made.
+func (r *room) note(e entry, placed snapshot.Placed) {
+	e.before, e.slotted, e.placed = r.rev, e.slot.rev, len(r.placed)
+	r.changed()
+	e.slot.rev = r.rev
+	placed.Serial = r.rev
+	r.log = append(r.log, e)
+	r.placed = append(r.placed, placed)
+}
+
+// touch notes that something has changed which concerns a slot.
+func (r *room) touch(node string) {
+	sl := r.byName[node]
+	if sl == nil {
+		return
+	}
+	r.log = append(r.log, entry{slot: sl, touched: true, before: r.rev, slotted: sl.rev, placed: len(r.placed)})
+	r.last++
+	sl.rev = r.last
+}
+
+// changed gives the state of the room a name that it never had.
+func (r *room) changed() {
+	r.last++
+	r.rev = r.last
+}
+
+// vacates keeps the list of slots that something is leaving.
+func (r *room) vacates(sl *slot) {
+	switch {
+	case sl.shelf == nil || sl.stage != usable || (sl.leavingN > 0) == (sl.vacate > 0):
+	case sl.leavingN > 0:
+		r.vacating = append(r.vacating, sl)
+		sl.vacate = len(r.vacating)
+	default:
+		end := r.vacating[len(r.vacating)-1]
+		r.vacating[sl.vacate-1], end.vacate = end, sl.vacate
+		r.vacating = r.vacating[:len(r.vacating)-1]
+		sl.vacate = 0
+	}
+}
+
+// add puts in a node.
+func (r *room) add(sl *slot) {
+	k := kindOf(sl)
+	sl.shelf = r.shelf[k]
+	if sl.shelf == nil {
+		sl.shelf = &shelf{id: len(r.byKind), kind: k, example: sl.node}
+		r.shelf[k] = sl.shelf
+		r.byKind = append(r.byKind, sl.shelf)
+		r.shelves[k.booked] = append(r.shelves[k.booked], sl.shelf)
+	}
+	sl.shelf.put(sl)
+	r.vacates(sl)
+	r.slots = append(r.slots, sl)
+	r.changed()
 }
 
 // evict counts a bound pod's room as leaving.
@@ -117,67 +243,154 @@ func (r *room) evict(p *snapshot.Pod) {
 	}
 	sl.leaving = sl.leaving.Add(p.Request)
 	sl.leavingN++
-	r.log = append(r.log, entry{slot: sl, pod: p, evicted: true})
-	r.placed = append(r.placed, snapshot.Placed{Pod: p})
+	r.vacates(sl)
+	r.note(entry{slot: sl, pod: p, evicted: true}, snapshot.Placed{Pod: p})
 }
 
 // open adds a node that this decision buys.
 func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
-	r.slots = append(r.slots, &slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner})
+	r.add(&slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner})
 }
 
 // truncate removes the nodes opened last.
-func (r *room) truncate(slots int) { r.slots = r.slots[:slots] }
+func (r *room) truncate(slots int) {
+	for _, sl := range r.slots[slots:] {
+		sl.shelf.take(sl)
+	}
+	r.slots = r.slots[:slots]
+	r.changed()
+}
 
 // placeAll puts every pod on room of at most the given stage, in order, or none and says for the
 // first that found no place what stands in the way on how many nodes.
 func (r *room) placeAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (misfits, *snapshot.Pod) {
 	mark := r.mark()
-	for _, p := range pods {
-		if why := r.placeOne(p, g, upTo); why != nil {
-			r.undo(mark)
-			return why, p
-		}
+	if p := r.placeMost(pods, g, upTo); p != nil {
+		why := r.misfits(p, g, upTo)
+		r.undo(mark)
+		return why, p
 	}
 	return nil, nil
 }
 
-// placeOne puts a pod on the best slot. It returns nil, or what stands in the way on how many
-// nodes.
-func (r *room) placeOne(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
-	var why misfits
-	var best *slot
-	bestStage := bought
+// tryAll is placeAll for those who need no reasons.
+func (r *room) tryAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) bool {
+	mark := r.mark()
+	if r.placeMost(pods, g, upTo) != nil {
+		r.undo(mark)
+		return false
+	}
+	return true
+}
+
+// placeMost puts pods on their best slots until one finds none.
+func (r *room) placeMost(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (unplaced *snapshot.Pod) {
+	for _, p := range pods {
+		if !r.placeOne(p, g, upTo) {
+			return p
+		}
+	}
+	return nil
+}
+
+// placeOne puts a pod on the best slot, if any has room.
+func (r *room) placeOne(p *snapshot.Pod, g snapshot.GangID, upTo stage) bool {
+	sl := r.find(p, g, upTo)
+	if sl == nil {
+		return false
+	}
+	r.take(sl, p)
+	return true
+}
+
+// find returns the best slot for a pod, or nil.
+func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot) {
+	bestAt := bought
+	try := func(sl *slot, at stage) (more bool) {
+		if best != nil && !better(p, g, sl, at, best, bestAt) {
+			return false
+		}
+		if r.fit.Fits(p, sl.node, r.placed) != "" {
+			return true
+		}
+		best, bestAt = sl, at
+		return false
+	}
+	possible := r.possible(p)
+	for k, owner := range [...]snapshot.GangID{"", g} {
+		if k > 0 && g == "" {
+			break
+		}
+		for _, sh := range r.shelves[owner] {
+			if sh.kind.stage <= upTo && possible(sh) {
+				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })
+			}
+		}
+	}
+	if upTo < leaving {
+		return best
+	}
+	for _, sl := range r.vacating {
+		if sl.booked != "" && sl.booked != g {
+			continue
+		}
+		if at, short := r.stageFor(sl, p, upTo); short == "" && at == leaving {
+			try(sl, leaving)
+		}
+	}
+	return best
+}
+
+// possible says by shelf whether a pod may find a place there if there is room.
+func (r *room) possible(p *snapshot.Pod) func(*shelf) bool {
+	if r.classes == nil || p.Class == "" || p.Alone {
+		return func(sh *shelf) bool { return true }
+	}
+	known := r.verdicts[p.Class]
+	for len(known) < len(r.byKind) {
+		sh := r.byKind[len(known)]
+		known = append(known, sh.kind.class == "" || r.classes.FitsClass(p, sh.example) == "")
+		r.verdicts[p.Class] = known
+	}
+	return func(sh *shelf) bool { return known[sh.id] }
+}
+
+// misfits says what stands in the way of a pod that found no place, on how many nodes.
+func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
+	q := question{rev: r.rev, class: p.Class, request: p.Request, upTo: upTo}
+	if p.Class == "" || p.Alone {
+		q.pod = p
+	}
+	if len(r.shelves[g]) > 0 {
+		q.gang = g
+	}
+	why, known := r.reasons[q]
+	if !known {
+		why = r.count(p, g, upTo)
+		r.reasons[q] = why
+	}
+	return why
+}
+
+func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
+	why := misfits{}
 	for _, sl := range r.slots {
 		if sl.stage > upTo {
 			continue
 		}
 		if sl.booked != "" && sl.booked != g {
-			why.add("reserved for another gang")
+			why["reserved for another gang"]++
 			continue
 		}
-		at, short := r.stageFor(sl, p, upTo)
-		if short != "" {
-			why.add(short)
-			continue
-		}
-		if best != nil && !better(p, g, sl, at, best, bestStage) {
+		if _, short := r.stageFor(sl, p, upTo); short != "" {
+			why[short]++
 			continue
 		}
 		if w := r.fit.Fits(p, sl.node, r.placed); w != "" {
-			why.add(w)
-			continue
+			why[w]++
 		}
-		best, bestStage = sl, at
 	}
-	if best == nil {
-		if why == nil {
-			why = misfits{}
-		}
-		return why
-	}
-	r.take(best, p)
-	return nil
+	return why
 }
 
 // stageFor says at which stage a slot has room for a pod, or what it is short of.
@@ -235,7 +448,7 @@ func better(p *snapshot.Pod, g snapshot.GangID, a *slot, atA stage, b *slot, atB
 // since lists the placements after a mark.
 func (r *room) since(mark int) (placed []snapshot.Placed, slots []*slot) {
 	for _, e := range r.log[mark:] {
-		if !e.evicted {
+		if !e.evicted && !e.touched {
 			placed, slots = append(placed, snapshot.Placed{Pod: e.pod, Node: e.slot.node}), append(slots, e.slot)
 		}
 	}
@@ -251,13 +464,6 @@ func (r *room) wanted(name string) bool {
 
 // misfits counts the nodes per reason for which a pod does not fit them.
 type misfits map[string]int
-
-func (m *misfits) add(why string) {
-	if *m == nil {
-		*m = misfits{}
-	}
-	(*m)[why]++
-}
 
 // dominant is the reason that holds on most nodes; among equals the first by name. Nodes without
 // GPUs count only where there are no others.

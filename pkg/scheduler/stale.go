@@ -2,8 +2,10 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // evictStale ends a gang that lost members while it ran and has no prospect of new ones: half a gang
@@ -23,11 +25,9 @@ func (d *decision) evictStale(w *work) {
 	}
 	step := plan.Evict{Gang: plan.OwnerOf(g), Queue: g.Queue, Whole: true,
 		Because: fmt.Sprintf("because it ran below its minimum for %s and no room for the rest is in sight", g.Grace)}
-	for _, p := range w.muster.running {
-		if d.evicted[p.UID] {
-			continue
-		}
-		d.evicted[p.UID] = true
+	left := slices.DeleteFunc(slices.Clone(w.muster.running), func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
+	d.strike(g, left)
+	for _, p := range left {
 		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
 	}
 	if len(step.Pods) > 0 {

@@ -16,18 +16,26 @@ type chunk struct {
 	whole   bool
 	request snapshot.Resources
 	started time.Time // of its youngest pod; zero when that is not known yet
-	gone    bool      // evicted by this decision
+	of      *chunk    // all of the gang
+	lost    int       // of all of the gang: pods that this decision evicts
 }
 
 // victims is the stock of what could be evicted, built when it is first asked for.
 type victims struct {
 	chunks []*chunk
 	byNode map[string][]*chunk
+	queues []string // in which there are any, each once
+	all    map[snapshot.GangID]*chunk
+
+	byQueue map[string][]*chunk
+
+	heaviest snapshot.Resources // in each dimension, the most that the chunks of one node ask for
+	searches map[string]*search
 }
 
 // newVictims cuts all preemptible running gangs into chunks.
-func newVictims(s *snapshot.Snapshot) *victims {
-	v := &victims{byNode: map[string][]*chunk{}}
+func newVictims(s *snapshot.Snapshot, evicted map[string]bool) *victims {
+	v := &victims{byNode: map[string][]*chunk{}, all: map[snapshot.GangID]*chunk{}, searches: map[string]*search{}}
 	for _, g := range s.Gangs {
 		if g.NonPreemptible {
 			continue
@@ -38,8 +46,15 @@ func newVictims(s *snapshot.Snapshot) *victims {
 		}
 		if len(all.pods) > 0 {
 			v.add(all)
+			v.all[g.ID] = all
+			for _, p := range all.pods {
+				if evicted[p.UID] {
+					all.lost++
+				}
+			}
 		}
 	}
+	v.weigh()
 	return v
 }
 
@@ -57,6 +72,7 @@ func (v *victims) add(c *chunk) {
 // cut returns a gang's elastic units, the youngest first, and all its running pods as one chunk.
 func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 	all = &chunk{gang: g, whole: true}
+	all.of = all
 	for _, grp := range g.Groups {
 		units := unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node != "" && !p.Terminating })
 		slices.SortStableFunc(units, func(x, y []*snapshot.Pod) int { return startOf(x).Compare(startOf(y)) })
@@ -64,7 +80,7 @@ func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 		for _, u := range units {
 			all.take(u)
 			if kept >= grp.Min {
-				c := &chunk{gang: g}
+				c := &chunk{gang: g, of: all}
 				c.take(u)
 				elastic = append(elastic, c)
 			}
@@ -73,6 +89,29 @@ func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 	}
 	slices.Reverse(elastic)
 	return elastic, all
+}
+
+// strike counts pods of a gang as evicted for good, for no other gang's sake.
+func (d *decision) strike(g *snapshot.Gang, pods []*snapshot.Pod) {
+	for _, p := range pods {
+		d.evicted[p.UID] = true
+	}
+	if d.victims == nil || d.victims.all[g.ID] == nil {
+		return
+	}
+	all := d.victims.all[g.ID]
+	all.lost += len(pods)
+	for _, p := range all.pods {
+		d.room.touch(p.Node)
+	}
+}
+
+// pin notes that a gang is bound to something now, and no victim any more.
+func (d *decision) pin(w *work) {
+	d.bound[w.gang.ID] = true
+	for _, p := range w.muster.running {
+		d.room.touch(p.Node)
+	}
 }
 
 func (c *chunk) take(pods []*snapshot.Pod) {
@@ -96,6 +135,9 @@ func startOf(unit []*snapshot.Pod) (at time.Time) {
 
 // left is what of a chunk is still there: units of a gang may have been evicted before the whole.
 func (c *chunk) left(evicted map[string]bool) (pods []*snapshot.Pod, request snapshot.Resources) {
+	if c.of.lost == 0 {
+		return c.pods, c.request
+	}
 	for _, p := range c.pods {
 		if !evicted[p.UID] {
 			pods = append(pods, p)
@@ -144,7 +186,7 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 	if x == nil || y == nil || c.whole && !d.ranFor(c, reclaimMinRuntime(y, x)) {
 		return none, false
 	}
-	fair, deserved := d.entitled(g, x, need)
+	fair, deserved := d.entitled(g, x, need, snapshot.Resources{})
 	threshold := y.allocatable
 	switch {
 	case fair && over(y.used, contested, y.allocatable):
@@ -185,10 +227,11 @@ func frees(request, contested snapshot.Resources) bool {
 
 // entitled says whether a gang's queues, up to the level at which they meet the victim's, would
 // stay within their fair share (fair) or even their quota (deserved) with what it needs.
-func (d *decision) entitled(g *snapshot.Gang, top *account, need snapshot.Resources) (fair, deserved bool) {
+// Less is taken as given back by all of them before.
+func (d *decision) entitled(g *snapshot.Gang, top *account, need, less snapshot.Resources) (fair, deserved bool) {
 	fair, deserved = true, true
 	for a := d.ledger.accounts[g.Queue]; a != nil; a = a.parent {
-		with := a.used.Add(need)
+		with := a.used.Add(need).Sub(less)
 		fair = fair && !over(with, need, a.allocatable)
 		deserved = deserved && !over(with, need, a.quota)
 		if a == top {
@@ -263,7 +306,11 @@ func (d *decision) costOf(c *chunk, overshoot bool) cost {
 	if a := d.ledger.accounts[c.gang.Queue]; a != nil {
 		out.priority += int64(a.queue.Priority) * 1000
 	}
-	if at := startOf(pods); !at.IsZero() {
+	at := c.started
+	if len(pods) < len(c.pods) {
+		at = startOf(pods)
+	}
+	if !at.IsZero() {
 		out.youngest = -at.Unix()
 	} else {
 		out.youngest = math.MinInt64

@@ -1,0 +1,64 @@
+package decision
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/capmgr/capmgr/pkg/fit"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/state"
+)
+
+// Load is a cluster as capmgr sees it.
+type Load struct {
+	Mirror *state.Mirror
+	Fit    *fit.Checker
+	pods   map[types.UID]*corev1.Pod
+}
+
+// NewLoad shows a cluster to a new mirror.
+func NewLoad(c *Cluster) (*Load, error) {
+	checker, err := fit.New(informers.NewSharedInformerFactory(fake.NewClientset(), 0))
+	if err != nil {
+		return nil, fmt.Errorf("build checker: %w", err)
+	}
+	l := &Load{Mirror: state.New(c.Config), Fit: checker, pods: map[types.UID]*corev1.Pod{}}
+	for _, q := range c.Queues {
+		l.Mirror.Queues().OnAdd(q, true)
+	}
+	for _, n := range c.Nodes {
+		l.Mirror.Nodes().OnAdd(n, true)
+	}
+	for _, j := range c.Jobs {
+		l.Mirror.Jobs().OnAdd(j, true)
+	}
+	for _, p := range append(c.Running[:len(c.Running):len(c.Running)], c.Pending...) {
+		l.Pod(p)
+	}
+	return l, nil
+}
+
+// Pod shows a pod that is new or has changed.
+func (l *Load) Pod(p *corev1.Pod) {
+	l.pods[p.UID] = p
+	l.Mirror.Pods().OnAdd(p, false)
+}
+
+// Bound shows that a plan's binds have come true.
+func (l *Load) Bound(p *plan.Plan) {
+	for _, step := range p.Steps {
+		b, ok := step.(plan.Bind)
+		if !ok {
+			continue
+		}
+		for _, a := range b.Assignments {
+			pod := l.pods[types.UID(a.UID)].DeepCopy()
+			bind(pod, a.Node)
+			l.Pod(pod)
+		}
+	}
+}

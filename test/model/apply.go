@@ -1,0 +1,306 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+	"github.com/capmgr/capmgr/pkg/state"
+)
+
+// Apply does to the world what the executor does with a plan, in the executor's order: intents and
+// launches, evictions, binds, terminations, verdicts. Steps that the world has overtaken since the decision are
+// left out and noted. The error lists the invariants that broke.
+func (w *World) Apply(p *plan.Plan) error {
+	at, known := w.decided[p.Rev]
+	fresh := known && at == w.changes
+	w.notes = nil
+	var broken []error
+	for _, step := range p.Steps {
+		switch s := step.(type) {
+		case plan.Book:
+			w.book(s)
+		case plan.GrowNodeGroup:
+			broken = append(broken, w.grow(s))
+		case plan.Settle:
+			w.settle(s)
+		case plan.Evict, plan.Bind, plan.TerminateNode:
+		default:
+			broken = append(broken, fmt.Errorf("the model does not know the step %s", s.Kind()))
+		}
+	}
+	for _, step := range p.Steps {
+		if s, ok := step.(plan.Evict); ok {
+			broken = append(broken, w.evict(s))
+		}
+	}
+	for _, step := range p.Steps {
+		if s, ok := step.(plan.Bind); ok {
+			broken = append(broken, w.bind(s))
+		}
+	}
+	for _, step := range p.Steps {
+		if s, ok := step.(plan.TerminateNode); ok {
+			broken = append(broken, w.terminate(s))
+		}
+	}
+	if fresh && len(w.notes) > 0 {
+		broken = append(broken, fmt.Errorf("a plan that nothing had overtaken was refused: %v", w.notes))
+	}
+	w.publish(p.Verdicts)
+	broken = append(broken, w.Check())
+	return errors.Join(broken...)
+}
+
+func (w *World) leaveOut(step plan.Step, format string, args ...any) {
+	w.notes = append(w.notes, fmt.Sprintf("left out: %s: %s", step, fmt.Sprintf(format, args...)))
+}
+
+// book writes the intent. The same attempt is the same object.
+func (w *World) book(b plan.Book) {
+	if w.requests[types.NamespacedName{Namespace: b.Gang.Namespace, Name: b.Request}] != nil {
+		return
+	}
+	if !w.exists(b.Gang) {
+		w.leaveOut(b, "the gang is gone")
+		return
+	}
+	r := &v1alpha1.CapacityRequest{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.Gang.Namespace, Name: b.Request,
+			Labels: map[string]string{v1alpha1.ShapeLabel: b.Shape},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}}},
+		Spec: v1alpha1.CapacityRequestSpec{
+			Gang:  v1alpha1.GangReference{APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)},
+			Queue: b.Queue, Attempt: b.Attempt, HourlyCost: v1alpha1.Dollars(b.HourlyCost).String(),
+		},
+	}
+	for _, p := range b.Purchases {
+		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
+			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token}) //nolint:gosec // bounded by the group's maximum
+	}
+	w.putRequest(r)
+}
+
+// exists says whether a gang's owner is still the same object.
+func (w *World) exists(o plan.Owner) bool {
+	key := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+	if o.Kind == "Pod" {
+		return w.pods[key] != nil && string(w.pods[key].UID) == o.UID
+	}
+	return w.clusters[key] != nil && string(w.clusters[key].UID) == o.UID
+}
+
+// grow launches a whole request at its first step, all or nothing: when a group refuses, what the
+// others delivered is given back at once.
+func (w *World) grow(s plan.GrowNodeGroup) error {
+	r := w.requests[types.NamespacedName{Namespace: s.Namespace, Name: s.Request}]
+	switch {
+	case r == nil:
+		w.leaveOut(s, "its CapacityRequest is not there")
+		return nil
+	case meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionProvisioned), meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed):
+		return nil // launched with an earlier step of the same request
+	}
+	var failure error
+	var nodes []v1alpha1.NodeStatus
+	for _, n := range r.Spec.Nodes {
+		ids, err := w.Groups[n.NodeGroup].Launch(w.Now, int(n.Count), n.ClientToken, r.Namespace+"/"+r.Name)
+		st := v1alpha1.NodeStatus{NodeGroup: n.NodeGroup, Instances: slices.Sorted(slices.Values(ids))}
+		if err != nil {
+			st.Message = err.Error()
+			failure = errors.Join(failure, err)
+			w.remember(n.NodeGroup, err)
+		}
+		nodes = append(nodes, st)
+	}
+	broken := w.checkBounds()
+	w.observe()
+	if failure == nil {
+		w.patch(r, nodes, condition(v1alpha1.ConditionProvisioned, true, v1alpha1.ReasonLaunched, fmt.Sprintf("%d instances exist", r.Spec.TotalNodes())),
+			condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonLaunched, "the nodes boot"))
+		return broken
+	}
+	for _, st := range nodes {
+		g := w.Groups[st.NodeGroup]
+		for _, id := range st.Instances {
+			g.forget(g.Instance(id).ProviderID)
+		}
+	}
+	w.observe()
+	w.patch(r, nodes, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
+		condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
+	return broken
+}
+
+// How long a refusing group is left alone, as in pkg/execute.
+const (
+	capacityBackoff = 3 * time.Minute
+	personBackoff   = 15 * time.Minute
+)
+
+func (w *World) remember(group string, err error) {
+	wait, because := personBackoff, err.Error()
+	if errors.Is(err, cloud.ErrInsufficientCapacity) {
+		wait = capacityBackoff
+	}
+	var short *cloud.Shortfall
+	if errors.As(err, &short) {
+		because = short.Err.Error()
+	}
+	w.mirror.Refuse(group, state.Refusal{Until: w.Now.Add(wait), Because: "the cloud refused: " + because})
+}
+
+func reasonOf(err error) string {
+	var short *cloud.Shortfall
+	switch {
+	case errors.As(err, &short) && short.Got > 0:
+		return v1alpha1.ReasonPartialFill
+	case errors.Is(err, cloud.ErrInsufficientCapacity):
+		return v1alpha1.ReasonInsufficientCapacity
+	case errors.Is(err, cloud.ErrQuota):
+		return v1alpha1.ReasonQuotaExceeded
+	}
+	return v1alpha1.ReasonProviderRefused
+}
+
+func (w *World) settle(s plan.Settle) {
+	r := w.requests[types.NamespacedName{Namespace: s.Namespace, Name: s.Request}]
+	if r == nil || meta.IsStatusConditionTrue(r.Status.Conditions, string(s.State)) {
+		return
+	}
+	conditions := []metav1.Condition{condition(string(s.State), true, s.Reason, s.Message)}
+	switch s.State {
+	case plan.RequestFailed:
+		conditions = append(conditions, condition(v1alpha1.ConditionReleased, true, s.Reason, "the booking is over"),
+			condition(v1alpha1.ConditionReady, false, s.Reason, s.Message))
+	case plan.RequestReleased:
+		ready := meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionReady)
+		conditions = append(conditions, condition(v1alpha1.ConditionReady, ready, s.Reason, s.Message))
+	case plan.RequestReady:
+	}
+	w.patch(r, r.Status.Nodes, conditions...)
+}
+
+func (w *World) patch(r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus, conditions ...metav1.Condition) {
+	r = r.DeepCopy()
+	r.Status.Nodes = nodes
+	r.Status.Summary, r.Status.TotalNodes = r.Spec.GroupNames(), r.Spec.TotalNodes()
+	for _, c := range append([]metav1.Condition{condition(v1alpha1.ConditionAccepted, true, v1alpha1.ReasonRequested, "the intent is recorded")}, conditions...) {
+		c.LastTransitionTime = metav1.NewTime(w.Now)
+		meta.SetStatusCondition(&r.Status.Conditions, c)
+	}
+	w.putRequest(r)
+}
+
+func condition(kind string, is bool, reason, message string) metav1.Condition {
+	status := metav1.ConditionFalse
+	if is {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+}
+
+// bind puts all pods of the step on their nodes, or none.
+func (w *World) bind(b plan.Bind) error {
+	for _, a := range b.Assignments {
+		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}]
+		if p == nil || string(p.UID) != a.UID {
+			w.leaveOut(b, "pod %s is gone", a.Pod)
+			return nil
+		}
+		if why := w.mirror.Unbindable(p.UID, a.Node); why != "" {
+			w.leaveOut(b, "pod %s: %s", a.Pod, why)
+			return nil
+		}
+	}
+	var broken []error
+	for _, a := range b.Assignments {
+		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}].DeepCopy()
+		p.Spec.NodeName = a.Node
+		broken = append(broken, w.checkBind(p))
+		w.putPod(p)
+	}
+	return errors.Join(append(broken, w.checkGang(b), w.checkLimits(b))...)
+}
+
+// evict asks pods to go. They leave their nodes when the clock has moved past their grace.
+func (w *World) evict(e plan.Evict) error {
+	broken := w.checkEviction(e)
+	var uids []types.UID
+	for _, ref := range e.Pods {
+		p := w.pods[types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}]
+		if p == nil || string(p.UID) != ref.UID {
+			w.leaveOut(e, "pod %s is gone", ref.Name)
+			continue
+		}
+		uids = append(uids, p.UID)
+		p = p.DeepCopy()
+		now := metav1.NewTime(w.Now)
+		p.DeletionTimestamp = &now
+		w.putPod(p)
+	}
+	w.mirror.AssumeEvicted(uids)
+	if e.For.UID != "" {
+		w.mirror.RememberEviction(snapshot.GangID(e.For.Namespace+"/"+e.For.Kind+"/"+e.For.Name+"/"+e.For.UID), w.Now)
+	}
+	return broken
+}
+
+// terminate ends one named instance and its node at once. Work that arrived since the decision
+// cancels it.
+func (w *World) terminate(s plan.TerminateNode) error {
+	g := w.Groups[s.Group]
+	i := g.Instance(s.Instance)
+	if i == nil {
+		w.leaveOut(s, "the instance is gone")
+		return nil
+	}
+	broken := w.checkTermination(g, i)
+	for _, p := range w.Pods() {
+		if i.Node != "" && p.Spec.NodeName == i.Node && !over(p) && !state.Resident(p) {
+			w.leaveOut(s, "pod %s/%s runs there", p.Namespace, p.Name)
+			return nil
+		}
+	}
+	g.forget(i.ProviderID)
+	if n := w.nodes[i.Node]; n != nil {
+		delete(w.nodes, n.Name)
+		w.mirror.Nodes().OnDelete(n)
+		for _, p := range w.Pods() {
+			if p.Spec.NodeName == n.Name {
+				delete(w.pods, keyOf(p))
+				w.mirror.Pods().OnDelete(p)
+			}
+		}
+	}
+	w.observe()
+	return broken
+}
+
+// publish writes verdicts on the owners, where they say something new.
+func (w *World) publish(verdicts []plan.Verdict) {
+	for _, v := range verdicts {
+		key := types.NamespacedName{Namespace: v.Gang.Namespace, Name: v.Gang.Name}
+		if v.Gang.Kind == "Pod" || v.Early || !w.exists(v.Gang) || v.Text() == v.Previous {
+			continue // a pod's verdict is a condition in its status, which no decision reads
+		}
+		rc := w.clusters[key].DeepCopy()
+		metav1.SetMetaDataAnnotation(&rc.ObjectMeta, v1alpha1.VerdictAnnotation, v.Text())
+		w.putRayCluster(rc)
+	}
+}
+
+func over(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}

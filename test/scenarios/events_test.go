@@ -1,0 +1,401 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/test/model"
+)
+
+// teller carries out the events of one story.
+type teller struct {
+	world *model.World
+	start time.Time
+	files map[string][]byte
+	plan  *plan.Plan // the last one decided
+}
+
+// event is what one line of a story does. It returns what the line prints.
+type event func(t *teller, args []string) (string, error)
+
+// events are the words of a story.
+var events = map[string]struct {
+	args int // the fewest
+	do   event
+}{
+	"decide":      {0, decide},
+	"apply":       {0, apply},
+	"run":         {0, run},
+	"show":        {1, show},
+	"at":          {1, at},
+	"after":       {1, after},
+	"create":      {1, createFile},
+	"delete":      {1, remove},
+	"finish":      {1, finish},
+	"scale":       {3, scale},
+	"suspend":     {1, suspend(true)},
+	"resume":      {1, suspend(false)},
+	"launch":      {2, launch},
+	"boot":        {2, boot},
+	"advertise":   {1, advertise},
+	"ready":       {2, ready},
+	"cordon":      {1, cordon(true)},
+	"uncordon":    {1, cordon(false)},
+	"not-ready":   {1, notReady},
+	"node-gone":   {1, nodeGone},
+	"refuse":      {2, refuse},
+	"deliver":     {3, deliver},
+	"accept":      {1, accept},
+	"unreadable":  {2, unreadable},
+	"unlisted":    {2, unlisted},
+	"restart":     {0, restart},
+	"limit":       {3, limit},
+	"expect-idle": {0, expectIdle},
+}
+
+func (t *teller) tell(line string) (string, error) {
+	words := strings.Fields(line)
+	e, ok := events[words[0]]
+	if !ok {
+		return "", fmt.Errorf("there is no event %q", words[0])
+	}
+	if len(words)-1 < e.args {
+		return "", fmt.Errorf("%q needs %d arguments", words[0], e.args)
+	}
+	return e.do(t, words[1:])
+}
+
+func decide(t *teller, _ []string) (string, error) {
+	t.plan = t.world.Decide()
+	if again := t.world.Decide(); text(again) != text(t.plan) {
+		return "", fmt.Errorf("the same world gave two plans:\n%s\nand\n%s", text(t.plan), text(again))
+	}
+	return text(t.plan), nil
+}
+
+func text(p *plan.Plan) string {
+	var b strings.Builder
+	plan.Fprint(&b, p)
+	return b.String()
+}
+
+func apply(t *teller, _ []string) (string, error) {
+	if t.plan == nil {
+		return "", errors.New("nothing has been decided yet")
+	}
+	p := t.plan
+	t.plan = nil
+	err := t.world.Apply(p)
+	return strings.Join(append(t.world.Notes(), ""), "\n"), err
+}
+
+// run decides and applies until nothing is left to do, and prints all steps and the last verdicts.
+func run(t *teller, _ []string) (string, error) {
+	var b strings.Builder
+	const rounds = 8
+	for range rounds {
+		p := t.world.Decide()
+		if len(p.Steps) == 0 {
+			b.WriteString(strings.TrimPrefix(text(p), "nothing to do\n"))
+			return b.String(), nil
+		}
+		for _, s := range p.Steps {
+			fmt.Fprintln(&b, s)
+		}
+		if err := t.world.Apply(p); err != nil {
+			return b.String(), err
+		}
+	}
+	return b.String(), fmt.Errorf("there are still steps after %d rounds", rounds)
+}
+
+// expectIdle fails unless there is nothing to do, whatever the verdicts say.
+func expectIdle(t *teller, _ []string) (string, error) {
+	if p := t.world.Decide(); len(p.Steps) > 0 {
+		return "", fmt.Errorf("there is something to do:\n%s", text(p))
+	}
+	return "", nil
+}
+
+func show(t *teller, args []string) (string, error) {
+	var b strings.Builder
+	switch args[0] {
+	case "requests":
+		for _, r := range t.world.Requests() {
+			fmt.Fprintf(&b, "%s/%s: attempt %d, %s", r.Namespace, r.Name, r.Spec.Attempt, counts(r))
+			for _, c := range r.Status.Conditions {
+				if c.Status == "True" && c.Type != v1alpha1.ConditionAccepted {
+					fmt.Fprintf(&b, "; %s (%s)", c.Type, c.Reason)
+				}
+			}
+			fmt.Fprintln(&b)
+		}
+	case "pods":
+		for _, p := range t.world.Pods() {
+			where := or(p.Spec.NodeName, "waits")
+			if p.DeletionTimestamp != nil {
+				where += ", leaving"
+			}
+			fmt.Fprintf(&b, "%s/%s: %s\n", p.Namespace, p.Name, where)
+		}
+	case "nodes":
+		for _, n := range t.world.Nodes() {
+			fmt.Fprintln(&b, n.Name)
+		}
+	case "next":
+		p := t.world.Decide()
+		if p.NextLook.IsZero() {
+			return "only an event can change this\n", nil
+		}
+		fmt.Fprintf(&b, "next look at %s\n", p.NextLook.Sub(t.start))
+	default:
+		return "", fmt.Errorf("show knows requests, pods, nodes and next, not %q", args[0])
+	}
+	return b.String(), nil
+}
+
+func counts(r *v1alpha1.CapacityRequest) string {
+	var parts []string
+	for _, n := range r.Spec.Nodes {
+		parts = append(parts, fmt.Sprintf("%d x %s", n.Count, n.NodeGroup))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// at moves the clock to a time since the start of the story.
+func at(t *teller, args []string) (string, error) {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		return "", err
+	}
+	if now := t.start.Add(d); now.Before(t.world.Now) {
+		return "", fmt.Errorf("it is %s already", t.world.Now.Sub(t.start))
+	}
+	t.world.Advance(t.start.Add(d))
+	return "", nil
+}
+
+func after(t *teller, args []string) (string, error) {
+	d, err := time.ParseDuration(args[0])
+	if err != nil {
+		return "", err
+	}
+	t.world.Advance(t.world.Now.Add(d))
+	return "", nil
+}
+
+func createFile(t *teller, args []string) (string, error) {
+	data, ok := t.files[args[0]]
+	if !ok {
+		return "", fmt.Errorf("the scenario has no file %s", args[0])
+	}
+	return "", create(t.world, data)
+}
+
+// object splits "kind/name" or "kind/namespace/name".
+func object(text string) (kind, ns, name string) {
+	parts := strings.Split(text, "/")
+	switch len(parts) {
+	case 2:
+		return parts[0], namespace, parts[1]
+	case 3:
+		return parts[0], parts[1], parts[2]
+	}
+	return "", "", text
+}
+
+func remove(t *teller, args []string) (string, error) {
+	switch kind, ns, name := object(args[0]); kind {
+	case "raycluster":
+		return "", t.world.DeleteRayCluster(ns, name)
+	case "pod":
+		return "", t.world.DeletePod(ns, name)
+	case "queue":
+		return "", t.world.DeleteQueue(name)
+	}
+	return "", fmt.Errorf("cannot delete %q", args[0])
+}
+
+func finish(t *teller, args []string) (string, error) {
+	_, ns, name := object(args[0])
+	return "", t.world.ChangePod(ns, name, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
+}
+
+// scale writes a worker group's replicas, as a user or the Ray autoscaler does.
+func scale(t *teller, args []string) (string, error) {
+	_, ns, name := object(args[0])
+	n, err := strconv.ParseInt(args[2], 10, 32)
+	if err != nil {
+		return "", err
+	}
+	found := false
+	err = t.world.ChangeRayCluster(ns, name, func(rc *rayv1.RayCluster) {
+		for i := range rc.Spec.WorkerGroupSpecs {
+			if g := &rc.Spec.WorkerGroupSpecs[i]; g.GroupName == args[1] {
+				replicas := int32(n)
+				g.Replicas, found = &replicas, true
+			}
+		}
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%s has no worker group %s", args[0], args[1])
+	}
+	return "", err
+}
+
+func suspend(is bool) event {
+	return func(t *teller, args []string) (string, error) {
+		_, ns, name := object(args[0])
+		return "", t.world.ChangeRayCluster(ns, name, func(rc *rayv1.RayCluster) { rc.Spec.Suspend = &is })
+	}
+}
+
+// launch adds instances that nobody of ours asked for: those that ran before the story began.
+func launch(t *teller, args []string) (string, error) {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return "", err
+	}
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) {
+		_, err = g.Launch(t.world.Now, n, "", "")
+	})
+}
+
+// boot makes nodes that are Ready without their GPUs. "memory=10Gi" and "label=key=value" tell what
+// they turn out to be.
+func boot(t *teller, args []string) (string, error) {
+	_, err := bootNodes(t, args)
+	return "", err
+}
+
+func bootNodes(t *teller, args []string) ([]string, error) {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return nil, err
+	}
+	var wrong error
+	names, err := t.world.Boot(args[0], n, func(n *corev1.Node) {
+		for _, arg := range args[2:] {
+			key, value, _ := strings.Cut(arg, "=")
+			switch key {
+			case "memory":
+				q, err := resource.ParseQuantity(value)
+				if err != nil {
+					wrong = err
+				}
+				n.Status.Allocatable[corev1.ResourceMemory] = q
+			case "taint":
+				t, err := taint(value)
+				if err != nil {
+					wrong = err
+				}
+				n.Spec.Taints = append(n.Spec.Taints, t)
+			default:
+				wrong = fmt.Errorf("boot does not know %q", arg)
+			}
+		}
+	})
+	return names, errors.Join(err, wrong)
+}
+
+func advertise(t *teller, args []string) (string, error) {
+	for _, name := range args {
+		if err := t.world.Advertise(name); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// ready boots nodes and advertises their GPUs.
+func ready(t *teller, args []string) (string, error) {
+	names, err := bootNodes(t, args)
+	if err != nil {
+		return "", err
+	}
+	return advertise(t, names)
+}
+
+func cordon(is bool) event {
+	return func(t *teller, args []string) (string, error) {
+		return "", t.world.ChangeNode(args[0], func(n *corev1.Node) { n.Spec.Unschedulable = is })
+	}
+}
+
+func notReady(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeNode(args[0], func(n *corev1.Node) {
+		for i := range n.Status.Conditions {
+			if n.Status.Conditions[i].Type == corev1.NodeReady {
+				n.Status.Conditions[i].Status = corev1.ConditionFalse
+			}
+		}
+	})
+}
+
+func nodeGone(t *teller, args []string) (string, error) { return "", t.world.DeleteNode(args[0]) }
+
+// refuse makes every launch of a group fail: "refuse g5 insufficient capacity".
+func refuse(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Spare, g.Refusal, g.Detail = 0, kindOf(args[1:]), "as the scenario says" })
+}
+
+// deliver makes a group give a few more instances before it refuses: "deliver g5 2 insufficient capacity".
+func deliver(t *teller, args []string) (string, error) {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return "", err
+	}
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Spare, g.Refusal, g.Detail = n, kindOf(args[2:]), "as the scenario says" })
+}
+
+func kindOf(words []string) error {
+	all := []error{cloud.ErrInsufficientCapacity, cloud.ErrQuota, cloud.ErrRejected}
+	k := slices.IndexFunc(all, func(err error) bool { return err.Error() == strings.Join(words, " ") })
+	if k < 0 {
+		return fmt.Errorf("%s", strings.Join(words, " "))
+	}
+	return all[k]
+}
+
+func accept(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Refusal, g.Unread = nil, nil })
+}
+
+// unreadable makes the cloud answer nothing about a group.
+func unreadable(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Unread = errors.New(strings.Join(args[1:], " ")) })
+}
+
+// unlisted hides the newest instances of a group from its listing, as a lagging describe does.
+func unlisted(t *teller, args []string) (string, error) {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return "", err
+	}
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Unlisted = n })
+}
+
+func restart(t *teller, _ []string) (string, error) {
+	t.world.Restart()
+	return "", nil
+}
+
+// limit sets a queue's limit of one resource: "limit team-a gpus 4".
+func limit(t *teller, args []string) (string, error) {
+	n, err := strconv.ParseFloat(args[2], 64)
+	if err != nil {
+		return "", err
+	}
+	return "", t.world.LimitQueue(args[0], args[1], n)
+}
