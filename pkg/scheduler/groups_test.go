@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/scheduler"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
@@ -56,4 +57,17 @@ func (w *world) does() []string {
 		}
 	}
 	return out
+}
+
+func (w *world) decide() *plan.Plan { return scheduler.Decide(w.s, everywhere{}) }
+
+// verdict decides and returns what is said of a gang.
+func (w *world) verdict(gang string) plan.Verdict {
+	for _, v := range w.decide().Verdicts {
+		if v.Gang.Name == gang {
+			return v
+		}
+	}
+	w.t.Fatalf("no verdict on %s", gang)
+	return plan.Verdict{}
 }

@@ -24,8 +24,8 @@ const (
 // groups of a market share what is known of it, and other markets learn nothing from it.
 type market struct{ instanceType, zone, capacityType, group string }
 
-// anyZone marks what holds in every zone of a region.
-const anyZone = "*"
+// everyZone marks what holds in every zone of a region.
+const everyZone = "*"
 
 // memory is what is known of a market since the cloud last delivered from it.
 type memory struct {
@@ -41,7 +41,7 @@ func marketOf(r *v1alpha1.Refusal, group string) market {
 	case r.Reason == v1alpha1.ReasonInsufficientCapacity:
 		return market{instanceType: r.InstanceType, zone: r.Zone, capacityType: r.CapacityType}
 	case r.Reason == v1alpha1.ReasonQuotaExceeded:
-		return market{instanceType: r.InstanceType, zone: anyZone, capacityType: r.CapacityType}
+		return market{instanceType: r.InstanceType, zone: everyZone, capacityType: r.CapacityType}
 	}
 	return market{group: group}
 }
@@ -50,7 +50,7 @@ func marketOf(r *v1alpha1.Refusal, group string) market {
 func marketsOf(group, instanceType, zone, capacityType string) [3]market {
 	return [3]market{
 		{instanceType: instanceType, zone: zone, capacityType: capacityType},
-		{instanceType: instanceType, zone: anyZone, capacityType: capacityType},
+		{instanceType: instanceType, zone: everyZone, capacityType: capacityType},
 		{group: group},
 	}
 }
