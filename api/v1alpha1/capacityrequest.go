@@ -40,7 +40,7 @@ type CapacityRequestSpec struct {
 	// Gang is the top owner of the pods that the nodes are for.
 	Gang GangReference `json:"gang"`
 
-	// Queue is the leaf queue that the purchase counts against.
+	// Queue is the queue that the purchase counts against; empty for the minNodes of a group.
 	Queue string `json:"queue"`
 
 	// Attempt counts the purchases tried for this gang, from 1.
@@ -54,7 +54,10 @@ type CapacityRequestSpec struct {
 	HourlyCost string `json:"hourlyCost,omitempty"`
 }
 
-// GangReference names the top owner of a gang in the request's own namespace.
+// GangReference names the top owner of a gang in the request's own namespace. A
+// purchase that keeps capacity warm is for no gang: it names the Queue whose minGPUs,
+// or the NodeGroup of the configuration whose minNodes, asked for it, and lives in
+// the manager's namespace.
 type GangReference struct {
 	// APIVersion of the owner, such as ray.io/v1.
 	APIVersion string `json:"apiVersion"`
@@ -64,6 +67,20 @@ type GangReference struct {
 	Name string `json:"name"`
 	// UID of the owner: an owner made anew under the same name is another gang.
 	UID types.UID `json:"uid"`
+}
+
+// Kinds of what keeps capacity warm, and the API versions that they are named with.
+const (
+	QueueKind           = "Queue"
+	QueueAPIVersion     = "scheduling.run.ai/v2"
+	NodeGroupKind       = "NodeGroup"
+	NodeGroupAPIVersion = ConfigurationAPIVersion
+)
+
+// KeepsWarm says that the nodes are for nobody in particular.
+func (g *GangReference) KeepsWarm() bool {
+	return g.Kind == QueueKind && g.APIVersion == QueueAPIVersion ||
+		g.Kind == NodeGroupKind && g.APIVersion == NodeGroupAPIVersion
 }
 
 // NodeRequest is the part of a purchase that goes to one group.
@@ -134,4 +151,26 @@ type NodeStatus struct {
 
 	// Message is what the provider answered, where it is worth reading.
 	Message string `json:"message,omitempty"`
+
+	// Refusal is set when the provider did not deliver. Every group of the same
+	// market is then left alone for a while, whichever queue asks.
+	Refusal *Refusal `json:"refusal,omitempty"`
+
+	// BootTime is the time from launch to usable of the slowest of these nodes. It is
+	// absent where the manager did not watch the whole boot.
+	BootTime *metav1.Duration `json:"bootTime,omitempty"`
+}
+
+// Refusal is what the cloud had none of, and when it said so.
+type Refusal struct {
+	// Reason is InsufficientCapacity, QuotaExceeded or ProviderRefused.
+	Reason string `json:"reason"`
+	// InstanceType such as g5.xlarge.
+	InstanceType string `json:"instanceType,omitempty"`
+	// Zone such as us-east-1a; empty for a group that spans zones.
+	Zone string `json:"zone,omitempty"`
+	// CapacityType is on-demand or spot.
+	CapacityType string `json:"capacityType,omitempty"`
+	// At is when the answer came.
+	At metav1.Time `json:"at"`
 }

@@ -37,6 +37,12 @@ const (
 	// groups, "group=n,group=n", over what minReplicas says. It counts when a gang
 	// starts; the minimum of a running gang never rises.
 	MinReplicasAnnotation = "capmgr.io/min-replicas"
+	// ZonesAnnotation, on a gang's owner, with the value AnyZone, lets the nodes that
+	// are bought for its GPU pods be in several zones. Absent: one zone per gang,
+	// because traffic between zones is slow and paid for.
+	ZonesAnnotation = "capmgr.io/zones"
+	// AnyZone is the value of ZonesAnnotation.
+	AnyZone = "any"
 	// ShapeLabel, on a CapacityRequest, is equal for gangs that ask for the same
 	// groups of the same pods: what did not fit one of them fits none.
 	ShapeLabel = "capmgr.io/shape"

@@ -221,6 +221,11 @@ func TestDecodeRefuses(t *testing.T) {
 			want: "queues.team-a.scaling.minGPUs: must be 0 or more, not -1\n" +
 				"queues.team-a.scaling.maxGPUs: must be 0 or more, not -1; leave it out for no bound",
 		},
+		"MinGPUsByDefault": {
+			reason: "It would be bought once for every queue that anybody makes",
+			in:     header + "defaults: {scaling: {minGPUs: 1}}\n",
+			want:   "defaults.scaling.minGPUs: must be left out here, where it would hold for every queue; set it on the queues that need it",
+		},
 		"MinGPUsAboveMax": {
 			reason: "an impossible bound",
 			in:     header + "queues: {team-a: {scaling: {minGPUs: 1, maxGPUs: 0}}}\n",

@@ -7,7 +7,9 @@ import (
 // Scaling bounds what may be bought for one queue and everything below it. Bounds
 // are about buying: capacity that is idle anyway may be used beyond them.
 type Scaling struct {
-	// MinGPUs, in devices, are kept warm for the queue. Default 0.
+	// MinGPUs, in devices, are kept for the queue, used or idle: bought when there are
+	// fewer, within all other bounds, and not given back below it. Idle ones are anyone's
+	// to use. It is not inherited, and defaults.scaling cannot set it. Default 0.
 	MinGPUs int32 `json:"minGPUs,omitempty"`
 
 	// MaxGPUs bounds the devices of managed nodes that the queue's work holds plus

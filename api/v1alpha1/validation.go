@@ -21,6 +21,7 @@ func Validate(c *CapacityManagerConfiguration) field.ErrorList {
 	v.limits(field.NewPath("limits"))
 	v.nodeGroups(field.NewPath("nodeGroups"))
 	v.scaling(c.Defaults.Scaling, field.NewPath("defaults", "scaling"))
+	v.noWarmDefault(field.NewPath("defaults", "scaling", "minGPUs"))
 	queues := field.NewPath("queues")
 	for _, name := range slices.Sorted(maps.Keys(c.Queues)) {
 		path := child(queues, name)

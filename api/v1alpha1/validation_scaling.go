@@ -43,6 +43,13 @@ func (v *validator) gpus(s *Scaling, path *field.Path) {
 	}
 }
 
+// noWarmDefault refuses GPUs that would be kept once for every queue that anybody makes.
+func (v *validator) noWarmDefault(path *field.Path) {
+	if s := v.config.Defaults.Scaling; s != nil && s.MinGPUs > 0 {
+		v.invalid(path, s.MinGPUs, "must be left out here, where it would hold for every queue; set it on the queues that need it")
+	}
+}
+
 // groupExists reports a reference to a group that is not configured.
 func (v *validator) groupExists(name string, path *field.Path) {
 	names := make([]string, 0, len(v.config.NodeGroups))

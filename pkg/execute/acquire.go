@@ -19,12 +19,6 @@ import (
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
-// How long a group is left alone after the cloud refused, by the kind of refusal.
-const (
-	capacityBackoff = 3 * time.Minute  // insufficient capacity comes and goes in minutes
-	personBackoff   = 15 * time.Minute // quotas and permissions are changed by people
-)
-
 // again is the pace at which a call is repeated whose outcome is unknown or that was throttled.
 var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: 20 * time.Second}
 
@@ -35,13 +29,15 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: b.Gang.Namespace, Name: b.Request,
 			Labels: map[string]string{v1alpha1.ShapeLabel: b.Shape},
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}},
 		},
 		Spec: v1alpha1.CapacityRequestSpec{
 			Gang:  v1alpha1.GangReference{APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)},
 			Queue: b.Queue, Attempt: b.Attempt, HourlyCost: v1alpha1.Dollars(b.HourlyCost).String(),
 		},
+	}
+	if b.Gang.Kind != v1alpha1.NodeGroupKind { // a group of the configuration is no object
+		r.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}}
 	}
 	for _, p := range b.Purchases {
 		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
@@ -72,8 +68,9 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
 }
 
 // Resume finishes what CapacityRequests say and nobody is doing: launches whose answer was never
-// recorded, with the same tokens, and returns that were cut short.
+// recorded, with the same tokens, and returns that were cut short. It also tidies up.
 func (e *Executor) Resume(ctx context.Context) {
+	e.tidy(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
@@ -159,9 +156,8 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	for _, l := range results {
 		st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
 		if l.err != nil {
-			st.Message = l.err.Error()
+			st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
 			failure = errors.Join(failure, l.err)
-			e.remember(l)
 		}
 		nodes = append(nodes, st)
 	}
@@ -186,27 +182,18 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	e.giveBack(ctx, r, nodes)
 }
 
-// remember keeps a refusing group from being asked again at once.
-func (e *Executor) remember(l launched) {
-	wait := personBackoff
-	if errors.Is(l.err, cloud.ErrInsufficientCapacity) {
-		wait = capacityBackoff
+// refusal is what the cloud's answer says of the market that was asked, for the memory that all
+// groups of it share.
+func (e *Executor) refusal(l launched) *v1alpha1.Refusal {
+	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(e.Now())}
+	out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
+	switch {
+	case errors.Is(l.err, cloud.ErrInsufficientCapacity):
+		out.Reason = v1alpha1.ReasonInsufficientCapacity
+	case errors.Is(l.err, cloud.ErrQuota):
+		out.Reason = v1alpha1.ReasonQuotaExceeded
 	}
-	e.Mirror.Refuse(l.group, state.Refusal{Until: e.Now().Add(wait), Because: "the cloud refused: " + root(l.err)})
-}
-
-// root is the policy error and the cloud's own words, without who asked for what.
-func root(err error) string {
-	var short *cloud.Shortfall
-	if errors.As(err, &short) {
-		return short.Err.Error()
-	}
-	for _, kind := range []error{cloud.ErrInsufficientCapacity, cloud.ErrQuota, cloud.ErrRejected} {
-		if errors.Is(err, kind) {
-			return kind.Error()
-		}
-	}
-	return err.Error()
+	return out
 }
 
 func reasonOf(err error) string {

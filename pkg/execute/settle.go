@@ -3,6 +3,7 @@ package execute
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,7 +36,21 @@ func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
 		// The reason of Ready tells where the request stands; whether it came to be ready stays.
 		conditions = append(conditions, condition(v1alpha1.ConditionReady, isTrue(r, v1alpha1.ConditionReady), s.Reason, s.Message))
 	}
-	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) { st.ReadyNodes = ready }, conditions...)
+	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
+		st.ReadyNodes = ready
+		learn(st, s.Boots)
+	}, conditions...)
+}
+
+// learn writes down how long the nodes took: the next decisions expect the same of their groups.
+func learn(st *v1alpha1.CapacityRequestStatus, boots []plan.Boot) {
+	for _, b := range boots {
+		for k := range st.Nodes {
+			if st.Nodes[k].NodeGroup == b.Group {
+				st.Nodes[k].BootTime = &metav1.Duration{Duration: b.Took.Round(time.Second)}
+			}
+		}
+	}
 }
 
 func condition(kind string, is bool, reason, message string) metav1.Condition {
@@ -43,11 +58,16 @@ func condition(kind string, is bool, reason, message string) metav1.Condition {
 	if is {
 		status = metav1.ConditionTrue
 	}
-	const longest = 1024 // a condition is for reading, not for archives
+	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: brief(message)}
+}
+
+// brief cuts a message to what the schema allows: a status is for reading, not for archives.
+func brief(message string) string {
+	const longest = 1024
 	if len(message) > longest {
-		message = message[:longest]
+		return message[:longest]
 	}
-	return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message}
+	return message
 }
 
 func isTrue(r *v1alpha1.CapacityRequest, condition string) bool {

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
@@ -159,6 +160,13 @@ type Settle struct {
 	State     RequestState `json:"state"`
 	Reason    string       `json:"reason"`
 	Message   string       `json:"message"`
+	Boots     []Boot       `json:"boots,omitempty"` // what the boots that end here have taught
+}
+
+// Boot is how long the nodes of one group took to become usable.
+type Boot struct {
+	Group string        `json:"nodeGroup"`
+	Took  time.Duration `json:"tookNanoseconds"` // of the slowest, from launch
 }
 
 // Kind is "Settle".

@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -15,6 +16,7 @@ type Budget struct {
 	spent map[string]*use // by queue, descendants included
 	all   use
 	nodes map[string]int // members per group, bought ones included
+	grown int            // bought within the growth window, by this decision included
 }
 
 // use is what has been bought for a queue, running plus coming.
@@ -28,9 +30,8 @@ type use struct {
 // NewBudget starts a budget from what runs and comes. chain returns a queue and its ancestors,
 // leaf first.
 func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget {
-	b := &Budget{s: s, spent: map[string]*use{}, nodes: map[string]int{}}
+	b := &Budget{s: s, spent: map[string]*use{}, nodes: map[string]int{}, grown: grown(s)}
 	queueOf := map[snapshot.GangID]string{}
-	whole := map[snapshot.GangID]bool{}
 	for _, g := range s.Gangs {
 		queueOf[g.ID] = g.Queue
 	}
@@ -42,7 +43,6 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
 	booked := map[string]bool{}
 	for _, bk := range s.Bookings {
-		whole[bk.Gang] = true
 		for _, part := range bk.Nodes {
 			g := s.NodeGroup(part.Group)
 			if g == nil {
@@ -50,6 +50,10 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 			}
 			for _, id := range part.Instances {
 				booked[id] = true
+			}
+			if bk.Warm {
+				b.charge(chain(bk.Queue), g, part.Count)
+				continue
 			}
 			b.charge(chain(queueOf[bk.Gang]), g, part.Count)
 		}
@@ -111,10 +115,18 @@ func (b *Budget) charge(queues []string, g *snapshot.NodeGroup, count int) {
 	}
 }
 
+// MilliGPUs is what a queue and all below it have of managed nodes, running plus coming, this
+// decision's purchases included, in thousandths of a device.
+func (b *Budget) MilliGPUs(queue string) int64 { return b.of(queue).milliGPU }
+
+// Nodes is how many members a group has or is about to have.
+func (b *Budget) Nodes(group string) int { return b.nodes[group] }
+
 // Denial says which bound stands in the way of buying.
 type Denial struct {
 	Reason  plan.Reason // BoundReached or BudgetExceeded
 	Message string
+	Until   time.Time // when time alone lifts it; zero when it does not
 }
 
 // Buy takes count nodes of a group for a queue, or says which bound forbids it. Nothing is taken
@@ -126,6 +138,7 @@ func (b *Budget) Buy(queues []string, g *snapshot.NodeGroup, count int) *Denial 
 	b.charge(queues, g, count)
 	b.nodes[g.Name] += count
 	b.all.total += count
+	b.grown += count
 	b.all.cost += g.Price * snapshot.Dollars(count)
 	return nil
 }
@@ -135,15 +148,16 @@ func (b *Budget) Return(queues []string, g *snapshot.NodeGroup, count int) {
 	b.charge(queues, g, -count)
 	b.nodes[g.Name] -= count
 	b.all.total -= count
+	b.grown -= count
 	b.all.cost -= g.Price * snapshot.Dollars(count)
 }
 
 func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denial {
 	bound := func(format string, args ...any) *Denial {
-		return &Denial{plan.BoundReached, fmt.Sprintf(format, args...)}
+		return &Denial{Reason: plan.BoundReached, Message: fmt.Sprintf(format, args...)}
 	}
 	broke := func(whose string, have, limit snapshot.Dollars) *Denial {
-		return &Denial{plan.BudgetExceeded, fmt.Sprintf("%s costs %s/h, %d more of %s at %s/h each would exceed %s/h",
+		return &Denial{Reason: plan.BudgetExceeded, Message: fmt.Sprintf("%s costs %s/h, %d more of %s at %s/h each would exceed %s/h",
 			whose, have, count, g.Name, g.Price, limit)}
 	}
 	if b.nodes[g.Name]+count > g.Max {
@@ -154,6 +168,9 @@ func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denia
 	}
 	if l := b.s.Limits.MaxHourlyCost; l > 0 && b.all.cost+g.Price*snapshot.Dollars(count) > l {
 		return broke("the cluster", b.all.cost, l)
+	}
+	if d := b.tooFast(count); d != nil {
+		return d
 	}
 	gpus := int64(0)
 	if t := shape(b.s, g); t != nil {

@@ -131,7 +131,7 @@ func Coming(s *snapshot.Snapshot) []Arrival {
 					continue
 				}
 				for k := range unlisted(s, g, b, part) {
-					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Gang)
+					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Owner())
 				}
 			}
 		}
@@ -176,11 +176,18 @@ func bookedFor(s *snapshot.Snapshot, instance string) snapshot.GangID {
 	for _, b := range s.Bookings {
 		for _, part := range b.Nodes {
 			if slices.Contains(part.Instances, instance) {
-				return b.Gang
+				return b.Owner()
 			}
 		}
 	}
 	return ""
+}
+
+// inBooking says whether a purchase under way, for a gang or to keep capacity warm, has an instance.
+func inBooking(s *snapshot.Snapshot, instance string) bool {
+	return slices.ContainsFunc(s.Bookings, func(b *snapshot.Booking) bool {
+		return slices.ContainsFunc(b.Nodes, func(part snapshot.BookedNodes) bool { return slices.Contains(part.Instances, instance) })
+	})
 }
 
 // Owners maps instance IDs to the gang that they were bought for.
@@ -189,7 +196,7 @@ func Owners(s *snapshot.Snapshot) map[string]snapshot.GangID {
 	for _, b := range s.Bookings {
 		for _, part := range b.Nodes {
 			for _, id := range part.Instances {
-				owners[id] = b.Gang
+				owners[id] = b.Owner()
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan
 
 // releasable says why an instance may go now, or when it may if nothing changes.
 func releasable(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) (because string, due time.Time) {
-	if bookedFor(s, i.ID) != "" {
+	if inBooking(s, i.ID) {
 		return "", time.Time{}
 	}
 	var n *snapshot.Node

@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 // clone copies a snapshot down to the pods, which nodes and gangs share.
 func clone(s *snapshot.Snapshot) *snapshot.Snapshot {
 	out := *s
+	out.WarmAttempts = map[string]int32{}
+	maps.Copy(out.WarmAttempts, s.WarmAttempts)
 	pods := map[*snapshot.Pod]*snapshot.Pod{}
 	copyPods := func(in []*snapshot.Pod) []*snapshot.Pod {
 		var all []*snapshot.Pod
@@ -65,7 +68,11 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 		switch st := step.(type) {
 		case plan.Book:
 			book(out, st)
-			gangs[st.Gang.UID].Attempts = st.Attempt
+			if g := gangs[st.Gang.UID]; g != nil {
+				g.Attempts = st.Attempt
+			} else {
+				out.WarmAttempts[st.Gang.UID] = st.Attempt
+			}
 		case plan.GrowNodeGroup:
 			grow(out, st)
 		case plan.Settle:
@@ -94,7 +101,8 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 
 func book(s *snapshot.Snapshot, b plan.Book) {
 	booking := &snapshot.Booking{Gang: snapshot.GangID(b.Gang.Namespace + "/" + b.Gang.Kind + "/" + b.Gang.Name + "/" + b.Gang.UID),
-		Namespace: b.Gang.Namespace, Request: b.Request, Attempt: b.Attempt, Created: s.Now}
+		Namespace: b.Gang.Namespace, Request: b.Request, Attempt: b.Attempt, Created: s.Now,
+		Queue: b.Queue, Warm: b.Shape == "warm"}
 	for _, p := range b.Purchases {
 		booking.Nodes = append(booking.Nodes, snapshot.BookedNodes{Group: p.Group, Count: p.Count})
 	}

@@ -18,17 +18,12 @@ import (
 // adds the steps and returns true, or says which reason stands in the way.
 func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	queues := d.ledger.chain(w.gang.Queue)
-	offers := rungs(d.offers, scaling.BoundsOf(d.s, queues))
-	mark, slots := d.room.mark(), len(d.room.slots)
-	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: offers, opened: map[string]int{}}
-	for _, class := range byClass(w.muster.missing) {
-		if b.fill(class) {
-			continue
-		}
-		d.room.undo(mark)
-		d.room.truncate(slots)
-		b.giveBack()
-		b.refuse(class, f)
+	bounds := scaling.BoundsOf(d.s, queues)
+	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
+	classes := byClass(w.muster.missing)
+	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
+	if !ok {
+		b.refuse(classes[stuck], f)
 		return false
 	}
 	b.checkout()
@@ -36,7 +31,8 @@ func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	return true
 }
 
-// rungs orders the offers: along the ladder where the queue has one, else cheapest GPU first.
+// rungs orders the offers: along the ladder where the queue has one, else cheapest GPU first, which is
+// a good order to look at them but not yet the choice; see choose.
 func rungs(offers []scaling.Offer, bounds *snapshot.Bounds) []scaling.Offer {
 	if bounds != nil && len(bounds.Ladder) > 0 {
 		var out []scaling.Offer
@@ -90,26 +86,20 @@ type basket struct {
 	queues []string
 	offers []scaling.Offer // in the order to try
 	opened map[string]int  // nodes per group
+	zone   string          // where its GPU pods are; "" while they may be anywhere
 
-	denied  *scaling.Denial // the last bound that stood in the way
-	refused *scaling.Offer  // the first group that would fit, may be bought from, and cannot launch
+	denied    *scaling.Denial // the last bound that stood in the way
+	elsewhere *scaling.Offer  // the first group that would fit, and is in another zone
+
+	refused *scaling.Offer // the first group that would fit, may be bought from, and cannot launch
 }
 
-// fill places all pods of one class: on what is there, coming, or already in the basket, and the
-// rest on nodes of the first rung that takes them all.
-func (b *basket) fill(class []*snapshot.Pod) bool {
-	for _, o := range b.offers {
-		if b.try(class, o) {
-			return true
-		}
-	}
-	// Nothing to open may be needed: an earlier class of the gang may have opened enough.
-	return b.d.room.tryAll(class, b.gang.ID, bought)
-}
-
-// try places a class with new nodes of one group, or leaves everything as it was.
+// try places a class with new nodes of one group, or leaves everything as it was. Where the nodes are
+// for GPUs, all of the class goes to their zone.
 func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 	room := b.d.room
+	room.zone = b.zoneFor(class, o)
+	defer func() { room.zone = "" }()
 	if o.Shape != nil && !b.fits(class[0], o) {
 		return false
 	}
@@ -177,14 +167,6 @@ func (b *basket) unfit(g *snapshot.NodeGroup) *snapshot.Unfit {
 	return nil
 }
 
-func (b *basket) giveBack() {
-	for _, o := range b.d.offers {
-		if n := b.opened[o.Group.Name]; n > 0 {
-			b.d.budget.Return(b.queues, o.Group, n)
-		}
-	}
-}
-
 // request names the CapacityRequest of this attempt. The name is a function of gang and attempt,
 // so that writing it twice is one object.
 func (b *basket) request() string {
@@ -238,6 +220,8 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 		v.ETA = b.refused.Until
 	case b.denied != nil:
 		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
+		v.ETA = b.denied.Until
+		b.d.look(b.denied.Until)
 	case len(b.d.offers) == 0:
 		b.work.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
 	case bad != nil && bad.Late:
@@ -248,6 +232,10 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 		b.work.say(&blocked{plan.NoNodeFits, "nodes were bought for it, and " + f.text(), "Compare the pod's request with what the nodes really offer"})
 		v.Doing = "Waiting before buying that kind again, and taking any room that becomes free"
 		v.ETA = bad.Until
+	case b.elsewhere != nil:
+		b.work.say(&blocked{plan.NoMatchingNodeGroup,
+			fmt.Sprintf("its GPU pods stay in one zone, and node group %s, which has room for pod %s, is in %s", b.elsewhere.Group.Name, class[0].Name, b.elsewhere.Group.Zone),
+			"Configure a node group in the same zone, or set the annotation capmgr.io/zones: any"})
 	default:
 		b.work.say(&blocked{plan.NoMatchingNodeGroup,
 			fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),

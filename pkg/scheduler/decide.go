@@ -308,7 +308,8 @@ func (d *decision) wind(works []*work) {
 		}
 		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
 	}
-	releases, next := scaling.Releases(d.s, d.room.wanted)
+	warm := d.keepWarm()
+	releases, next := scaling.Releases(d.s, func(name string) bool { return warm[name] || d.room.wanted(name) })
 	for _, r := range releases {
 		d.plan.Steps = append(d.plan.Steps, r)
 	}
@@ -339,6 +340,10 @@ func (d *decision) settleOrphans() {
 		alive[g.ID] = true
 	}
 	for _, b := range d.s.Bookings {
+		if b.Warm {
+			d.settleWarm(b)
+			continue
+		}
 		if !alive[b.Gang] {
 			d.settle(b, plan.RequestReleased, "GangGone", "the gang that it was bought for is gone")
 		}
@@ -350,6 +355,9 @@ func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, 
 	if state != plan.RequestReady {
 		d.room.unbook(b)
 	}
-	d.plan.Steps = append(d.plan.Steps, plan.Settle{
-		Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message})
+	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
+	if state == plan.RequestReady {
+		step.Boots = scaling.Boots(d.s, b)
+	}
+	d.plan.Steps = append(d.plan.Steps, step)
 }

@@ -17,6 +17,7 @@ type room struct {
 	fit    Fitter
 	slots  []*slot
 	byName map[string]*slot // usable nodes only
+	zone   string           // where pods with GPUs may go while it is set; see basket.try
 	log    []entry
 	placed []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 
@@ -322,7 +323,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 			break
 		}
 		for _, sh := range r.shelves[owner] {
-			if sh.kind.stage <= upTo && possible(sh) {
+			if sh.kind.stage <= upTo && possible(sh) && !r.outside(p, sh.kind.zone) {
 				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })
 			}
 		}
@@ -331,7 +332,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		return best
 	}
 	for _, sl := range r.vacating {
-		if sl.booked != "" && sl.booked != g {
+		if sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
 			continue
 		}
 		if at, short := r.stageFor(sl, p, upTo); short == "" && at == leaving {
@@ -339,6 +340,11 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		}
 	}
 	return best
+}
+
+// outside says whether a zone is another than the one that pods with GPUs are confined to at the moment.
+func (r *room) outside(p *snapshot.Pod, zone string) bool {
+	return r.zone != "" && p.Request.MilliGPU > 0 && zone != "" && zone != r.zone
 }
 
 // possible says by shelf whether a pod may find a place there if there is room.
@@ -376,6 +382,10 @@ func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
 	why := misfits{}
 	for _, sl := range r.slots {
 		if sl.stage > upTo {
+			continue
+		}
+		if r.outside(p, sl.node.Zone) {
+			why["in another zone than the gang"]++
 			continue
 		}
 		if sl.booked != "" && sl.booked != g {

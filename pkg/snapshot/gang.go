@@ -28,6 +28,7 @@ type Gang struct {
 
 	Shape string // equal for gangs that ask for the same groups of the same pods
 
+	AnyZone   bool // its GPU members may be in several zones
 	Suspended bool
 	Ending    bool   // being deleted, or its first members have finished
 	Invalid   string // why the owner's spec cannot make a gang; "" when it can
@@ -96,6 +97,7 @@ type Pod struct {
 // Queue is a node of the queue tree.
 type Queue struct {
 	Name    string
+	UID     string
 	Parent  string // "" at the top
 	Created time.Time
 

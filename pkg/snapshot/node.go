@@ -27,6 +27,8 @@ type Node struct {
 	Draining  bool   // carries capmgr's own draining taint
 	Protected string // why it must not be removed (annotation or pod); "" when it may
 
+	UsableSince time.Time // when it was first seen usable after it was seen booting; zero otherwise
+
 	IdleSince time.Time // when the last pod that is not the node's own left; zero while busy or unknown
 
 	Object *corev1.Node // for the fit check only; never written to
@@ -55,7 +57,8 @@ type NodeGroup struct {
 	Min, Max         int     // instances: the narrower of configuration and cloud
 	Price            Dollars // per node and hour
 	IdleAfter        time.Duration
-	ExpectedBootTime time.Duration // launch to usable
+	ExpectedBootTime time.Duration // launch to usable: learned, or configured while BootsLearned is 0
+	BootsLearned     int           // boots that ExpectedBootTime is the median of
 	ProvisionTimeout time.Duration
 
 	Unknown        string    // why the provider's view is missing; nothing is bought or released then
@@ -100,6 +103,8 @@ type Booking struct {
 	Request   string // name of the CapacityRequest
 	Attempt   int32
 	Created   time.Time
+	Queue     string        // that it counts against; "" for what a node group keeps by itself
+	Warm      bool          // bought to keep capacity warm: it is anyone's, and Gang is what keeps it
 	Nodes     []BookedNodes // by node group
 }
 
@@ -108,6 +113,14 @@ type BookedNodes struct {
 	Group     string
 	Count     int      // promised
 	Instances []string // those that exist already, by ID; the rest is still being launched
+}
+
+// Owner is the gang that the nodes are held for; "" for anyone.
+func (b *Booking) Owner() GangID {
+	if b.Warm {
+		return ""
+	}
+	return b.Gang
 }
 
 // Total is how many nodes the booking promises.

@@ -18,6 +18,11 @@ type Snapshot struct {
 	NodeGroups []*NodeGroup // by name
 	Bookings   []*Booking   // by gang, then request name
 
+	Grown []Growth // nodes bought within the last GrowthWindow, oldest first
+
+	Home         string           // namespace of purchases that are for no workload
+	WarmAttempts map[string]int32 // purchases made so far to keep capacity warm, by UID of what keeps it
+
 	Limits        Limits
 	DefaultBounds *Bounds           // for queues without bounds of their own or of an ancestor; nil: buy nothing
 	Bounds        map[string]Bounds // by queue name, only where configured
@@ -27,11 +32,14 @@ type Snapshot struct {
 type Limits struct {
 	MaxNodes      int     // nodes of configured groups, running plus coming
 	MaxHourlyCost Dollars // of configured groups, running plus coming
+
+	MaxNewNodesPerHour *int // bought within any GrowthWindow, whatever became of them; nil: unlimited
 }
 
 // Bounds are what a queue may have bought for it, running plus coming. They limit buying only:
 // room that is idle anyway may be used beyond them.
 type Bounds struct {
+	MinGPUs       int64          // devices kept warm for the queue and all below it
 	MaxGPUs       *int64         // devices; nil: unlimited
 	MaxHourlyCost *Dollars       // nil: unlimited
 	MaxNodes      map[string]int // per node group; absent: unlimited

@@ -18,10 +18,14 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := &builder{m: m, s: &snapshot.Snapshot{Rev: m.rev, Now: now, Bounds: map[string]snapshot.Bounds{}}}
+	b.recall()
 	b.bounds()
 	b.queues()
 	b.pods()
 	b.returns()
+	b.grown()
+	b.refusals()
+	b.learnBoots()
 	b.nodeGroups()
 	b.nodes()
 	b.gangs()
@@ -37,16 +41,29 @@ type builder struct {
 	byUID  []*snapshot.Pod
 	byNode map[string][]*snapshot.Pod
 
-	returned map[string]bool // instances that are being given back, by ID
+	history  []*v1alpha1.CapacityRequest // those that exist and those that went lately, oldest first
+	markets  map[market]memory           // what the cloud refuses
+	returned map[string]bool             // instances that are being given back, by ID
 }
 
 func (b *builder) bounds() {
 	c := b.m.config
+	b.s.Home = c.LeaderElection.Namespace
+	b.s.WarmAttempts = map[string]int32{}
+	for _, r := range b.history {
+		if k := r.Spec.Gang; k.KeepsWarm() {
+			b.s.WarmAttempts[string(k.UID)] = max(b.s.WarmAttempts[string(k.UID)], r.Spec.Attempt)
+		}
+	}
 	if n := c.Limits.MaxNodes; n != nil {
 		b.s.Limits.MaxNodes = int(*n)
 	}
 	if d := c.Limits.MaxHourlyCost; d != nil {
 		b.s.Limits.MaxHourlyCost = snapshot.Dollars(d.Micros())
+	}
+	if n := c.Limits.MaxNewNodesPerHour; n != nil {
+		most := int(*n)
+		b.s.Limits.MaxNewNodesPerHour = &most
 	}
 	if s := c.Defaults.Scaling; s != nil {
 		bounds := boundsOf(s)
@@ -60,7 +77,7 @@ func (b *builder) bounds() {
 }
 
 func boundsOf(s *v1alpha1.Scaling) snapshot.Bounds {
-	out := snapshot.Bounds{Ladder: s.Ladder, MaxNodes: map[string]int{}}
+	out := snapshot.Bounds{Ladder: s.Ladder, MinGPUs: int64(s.MinGPUs), MaxNodes: map[string]int{}}
 	if s.PreferScaleUpFor != nil {
 		out.PreferScaleUp = s.PreferScaleUpFor.Duration
 	}

@@ -70,7 +70,7 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 	g := &snapshot.Gang{
 		ID: gangID(p.Namespace, "Pod", p.Name, p.UID), APIVersion: "v1", Kind: "Pod",
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: p.Class + "/" + object.Labels[v1alpha1.PreemptibilityLabel],
+		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: shapeOfPod(p, object.Labels[v1alpha1.PreemptibilityLabel]),
 		Groups:      []snapshot.Group{{Name: "pod", Min: 1, Want: 1, Request: p.Request}},
 		Members:     []*snapshot.Pod{p},
 		LastVerdict: object.Annotations[v1alpha1.VerdictAnnotation],
@@ -78,6 +78,26 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 	p.Gang, p.Group = g.ID, "pod"
 	b.rank(g, object.Labels, object)
 	return g
+}
+
+// shapeOfPod is the shape of a pod that is a gang of its own. It becomes the value of a label, so no
+// text of the user's goes into it.
+func shapeOfPod(p *snapshot.Pod, preemptibility string) string {
+	switch preemptibility {
+	case "preemptible", "non-preemptible":
+		return p.Class + "-" + preemptibility
+	}
+	return p.Class
+}
+
+// anyZone says whether the owner of a gang allows its GPU members to be in several zones, and marks
+// the shape: what one such gang cannot buy, another like it without the annotation cannot either, but
+// not the other way round.
+func anyZone(g *snapshot.Gang, annotations map[string]string) {
+	if annotations[v1alpha1.ZonesAnnotation] == v1alpha1.AnyZone {
+		g.AnyZone = true
+		g.Shape += "-any-zone"
+	}
 }
 
 // minMember is how many pods a Job wants to start together; 0 when it does not say.
@@ -111,6 +131,7 @@ func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
 	g.Queue = cmp.Or(g.Queue, ray.Queue(object.Labels))
 	b.rank(g, j.Labels, object)
 	g.Shape = shapeOf(g.Groups, members)
+	anyZone(g, j.Annotations)
 	return g
 }
 
@@ -150,6 +171,7 @@ func (b *builder) rayCluster(rc *rayv1.RayCluster, members []*snapshot.Pod) *sna
 	}
 	b.rank(g, rc.Labels, head)
 	g.Shape = shapeOf(groups, members)
+	anyZone(g, rc.Annotations)
 	return g
 }
 

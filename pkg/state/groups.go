@@ -33,9 +33,8 @@ func (b *builder) nodeGroups() {
 		default:
 			b.seen(g, c, seen)
 		}
-		if r, ok := b.m.refusals[c.Name]; ok && b.s.Now.Before(r.Until) {
-			g.BlockedUntil, g.BlockedBecause = r.Until, r.Because
-		}
+		b.refusal(g)
+		b.learnedBoot(g)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })
@@ -109,6 +108,7 @@ func (b *builder) bookings() {
 		bk := &snapshot.Booking{
 			Gang:      gangID(r.Namespace, k.Kind, k.Name, string(k.UID)),
 			Namespace: r.Namespace, Request: r.Name, Attempt: r.Spec.Attempt, Created: r.CreationTimestamp.Time,
+			Queue: r.Spec.Queue, Warm: k.KeepsWarm(),
 		}
 		for _, n := range r.Spec.Nodes {
 			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}

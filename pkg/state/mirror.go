@@ -32,18 +32,20 @@ type Mirror struct {
 	rev      uint64
 	pods     map[types.UID]*pod
 	nodes    map[string]*corev1.Node
-	idle     map[string]time.Time // by node: since when no pod but its own has been there
+	idle     map[string]time.Time  // by node: since when no pod but its own has been there
+	boots    map[string]boot       // by node
+	learned  map[string][]bootTime // by group, oldest first
 	clusters map[types.UID]*rayv1.RayCluster
 	queues   map[string]*queuev2.Queue
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
-	groups   map[string]cloud.Group // by group name, as last observed
-	refusals map[string]Refusal     // by group name
-	assumed  map[types.UID]string   // pod to the node that capmgr bound it to, until seen
-	leaving  map[types.UID]bool     // pods that capmgr evicted, until seen
-	held     map[string]time.Time   // by gang: not to be bound before (its bind was refused)
-	evicted  map[string]time.Time   // by gang: when others were last evicted for it
-	running  map[string]minima      // by gang: the minimum with which it was last seen whole
-	short    map[string]time.Time   // by gang: since when it runs below that
+	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
+	groups   map[string]cloud.Group                  // by group name, as last observed
+	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
+	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
+	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
+	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
+	running  map[string]minima                       // by gang: the minimum with which it was last seen whole
+	short    map[string]time.Time                    // by gang: since when it runs below that
 	classes  map[string]*schedulingv1.PriorityClass
 	jobs     map[types.UID]*batchv1.Job
 	observed bool
@@ -61,12 +63,6 @@ type pod struct {
 	ownerKind string
 }
 
-// Refusal remembers that the cloud did not deliver from a group.
-type Refusal struct {
-	Until   time.Time
-	Because string // for people
-}
-
 // New returns an empty mirror for a configuration.
 func New(config *v1alpha1.Config) *Mirror {
 	m := &Mirror{
@@ -76,11 +72,13 @@ func New(config *v1alpha1.Config) *Mirror {
 		pods:           map[types.UID]*pod{},
 		nodes:          map[string]*corev1.Node{},
 		idle:           map[string]time.Time{},
+		boots:          map[string]boot{},
+		learned:        map[string][]bootTime{},
 		clusters:       map[types.UID]*rayv1.RayCluster{},
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
+		past:           map[types.UID]*v1alpha1.CapacityRequest{},
 		groups:         map[string]cloud.Group{},
-		refusals:       map[string]Refusal{},
 		assumed:        map[types.UID]string{},
 		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
@@ -130,11 +128,6 @@ func (m *Mirror) AssumeBound(uid types.UID, node string) {
 
 // AssumeRequest records a CapacityRequest as the API server returned it.
 func (m *Mirror) AssumeRequest(r *v1alpha1.CapacityRequest) { m.setRequest(r) }
-
-// Refuse remembers that a group did not deliver.
-func (m *Mirror) Refuse(group string, r Refusal) {
-	m.update(func() { m.refusals[group] = r })
-}
 
 // Hold keeps a gang from being bound until a time, after its bind was refused.
 func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {

@@ -43,6 +43,7 @@ func (b *builder) nodes() {
 		}
 		n.NotUsable = b.notUsable(object, n)
 		n.Usable = n.NotUsable == ""
+		n.UsableSince = b.usableSince(n)
 		n.IdleSince = b.idleSince(n)
 		b.s.Nodes = append(b.s.Nodes, n)
 	}

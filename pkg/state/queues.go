@@ -17,7 +17,7 @@ import (
 // the surplus as a weight.
 func (b *builder) queues() {
 	for name, q := range b.m.queues {
-		out := &snapshot.Queue{Name: name, Parent: q.Spec.ParentQueue, Created: q.CreationTimestamp.Time,
+		out := &snapshot.Queue{Name: name, UID: string(q.UID), Parent: q.Spec.ParentQueue, Created: q.CreationTimestamp.Time,
 			Priority: q.Spec.EffectivePriority(), PreemptMinRuntime: duration(q.Spec.PreemptMinRuntime), ReclaimMinRuntime: duration(q.Spec.ReclaimMinRuntime)}
 		out.Invalid = b.lineage(q)
 		if r := q.Spec.Resources; r == nil {

@@ -56,6 +56,7 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 		m.update(func() {
 			delete(m.nodes, n.Name)
 			delete(m.idle, n.Name)
+			delete(m.boots, n.Name)
 		})
 	})
 }
@@ -99,7 +100,10 @@ func (m *Mirror) PriorityClasses() cache.ResourceEventHandler {
 // CapacityRequests returns the handler for the informer of CapacityRequests.
 func (m *Mirror) CapacityRequests() cache.ResourceEventHandler {
 	return handle(m.setRequest, func(r *v1alpha1.CapacityRequest) {
-		m.update(func() { delete(m.requests, types.NamespacedName{Namespace: r.Namespace, Name: r.Name}) })
+		m.update(func() {
+			delete(m.requests, types.NamespacedName{Namespace: r.Namespace, Name: r.Name})
+			m.past[r.UID] = r
+		})
 	})
 }
 

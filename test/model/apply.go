@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -95,7 +94,10 @@ func (w *World) book(b plan.Book) {
 // exists says whether a gang's owner is still the same object.
 func (w *World) exists(o plan.Owner) bool {
 	key := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
-	if o.Kind == "Pod" {
+	switch o.Kind {
+	case v1alpha1.NodeGroupKind, v1alpha1.QueueKind: // what keeps capacity warm
+		return true
+	case "Pod":
 		return w.pods[key] != nil && string(w.pods[key].UID) == o.UID
 	}
 	return w.clusters[key] != nil && string(w.clusters[key].UID) == o.UID
@@ -120,7 +122,7 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 		if err != nil {
 			st.Message = err.Error()
 			failure = errors.Join(failure, err)
-			w.remember(n.NodeGroup, err)
+			st.Refusal = w.refusal(n.NodeGroup, err)
 		}
 		nodes = append(nodes, st)
 	}
@@ -143,22 +145,17 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 	return broken
 }
 
-// How long a refusing group is left alone, as in pkg/execute.
-const (
-	capacityBackoff = 3 * time.Minute
-	personBackoff   = 15 * time.Minute
-)
-
-func (w *World) remember(group string, err error) {
-	wait, because := personBackoff, err.Error()
-	if errors.Is(err, cloud.ErrInsufficientCapacity) {
-		wait = capacityBackoff
+// refusal is what the cloud's answer says of the market of a group, as pkg/execute writes it.
+func (w *World) refusal(group string, err error) *v1alpha1.Refusal {
+	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(w.Now)}
+	out.InstanceType, out.Zone, out.CapacityType = w.mirror.Market(group)
+	switch {
+	case errors.Is(err, cloud.ErrInsufficientCapacity):
+		out.Reason = v1alpha1.ReasonInsufficientCapacity
+	case errors.Is(err, cloud.ErrQuota):
+		out.Reason = v1alpha1.ReasonQuotaExceeded
 	}
-	var short *cloud.Shortfall
-	if errors.As(err, &short) {
-		because = short.Err.Error()
-	}
-	w.mirror.Refuse(group, state.Refusal{Until: w.Now.Add(wait), Because: "the cloud refused: " + because})
+	return out
 }
 
 func reasonOf(err error) string {
@@ -189,7 +186,15 @@ func (w *World) settle(s plan.Settle) {
 		conditions = append(conditions, condition(v1alpha1.ConditionReady, ready, s.Reason, s.Message))
 	case plan.RequestReady:
 	}
-	w.patch(r, r.Status.Nodes, conditions...)
+	nodes := slices.Clone(r.Status.Nodes)
+	for k := range nodes {
+		for _, b := range s.Boots {
+			if b.Group == nodes[k].NodeGroup {
+				nodes[k].BootTime = &metav1.Duration{Duration: b.Took}
+			}
+		}
+	}
+	w.patch(r, nodes, conditions...)
 }
 
 func (w *World) patch(r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus, conditions ...metav1.Condition) {
