@@ -44,7 +44,7 @@ func instance(id, intent string) cloud.Instance {
 	return cloud.Instance{ID: id, ProviderID: "aws:///us-east-1a/" + id, Launched: morning, Intent: intent}
 }
 
-func request(name, instances string, conditions ...string) *v1alpha1.CapacityRequest {
+func asked(name, instances string, conditions ...string) *v1alpha1.CapacityRequest {
 	r := &v1alpha1.CapacityRequest{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: name, UID: types.UID(name), ResourceVersion: "1", CreationTimestamp: metav1.NewTime(morning)},
 		Spec: v1alpha1.CapacityRequestSpec{Gang: v1alpha1.GangReference{APIVersion: "ray.io/v1", Kind: "RayCluster", Name: "train", UID: "rc-0"}, Attempt: 1,
@@ -68,10 +68,10 @@ func TestBookingHasWhatTheCloudListsForIt(t *testing.T) {
 		cloud   cloud.Group
 		want    []string
 	}{
-		"Promised": {"nothing is launched yet", request("r", ""), g5(instance("i-9", "ml/other"), instance("i-8", "")), nil},
-		"Listed":   {"launched, and not recorded", request("r", ""), g5(instance("i-2", "ml/r"), instance("i-1", "ml/r")), []string{"i-1", "i-2"}},
-		"Recorded": {"recorded, and not listed", request("r", "i-1"), g5(), []string{"i-1"}},
-		"Both":     {"recorded and listed is one", request("r", "i-1"), g5(instance("i-1", "ml/r"), instance("i-2", "ml/r")), []string{"i-1", "i-2"}},
+		"Promised": {"nothing is launched yet", asked("r", ""), g5(instance("i-9", "ml/other"), instance("i-8", "")), nil},
+		"Listed":   {"launched, and not recorded", asked("r", ""), g5(instance("i-2", "ml/r"), instance("i-1", "ml/r")), []string{"i-1", "i-2"}},
+		"Recorded": {"recorded, and not listed", asked("r", "i-1"), g5(), []string{"i-1"}},
+		"Both":     {"recorded and listed is one", asked("r", "i-1"), g5(instance("i-1", "ml/r"), instance("i-2", "ml/r")), []string{"i-1", "i-2"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -91,9 +91,9 @@ func TestBookingHasWhatTheCloudListsForIt(t *testing.T) {
 
 func TestRequestsThatAreOverBookNothing(t *testing.T) {
 	m := state.New(config())
-	m.CapacityRequests().OnAdd(request("failed", "i-1", v1alpha1.ConditionFailed), true)
-	m.CapacityRequests().OnAdd(request("released", "i-2", v1alpha1.ConditionReady, v1alpha1.ConditionReleased), true)
-	m.CapacityRequests().OnAdd(request("ready", "i-3", v1alpha1.ConditionReady), true)
+	m.CapacityRequests().OnAdd(asked("failed", "i-1", v1alpha1.ConditionFailed), true)
+	m.CapacityRequests().OnAdd(asked("released", "i-2", v1alpha1.ConditionReady, v1alpha1.ConditionReleased), true)
+	m.CapacityRequests().OnAdd(asked("ready", "i-3", v1alpha1.ConditionReady), true)
 	var got []string
 	for _, b := range m.Snapshot(morning).Bookings {
 		got = append(got, b.Request)
