@@ -354,6 +354,8 @@ func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, 
 	d.settled[b] = true
 	if state != plan.RequestReady {
 		d.room.unbook(b)
+		clear(d.hopeless) // there is more room than when they failed
+		clear(d.powerless)
 	}
 	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
 	if state == plan.RequestReady {

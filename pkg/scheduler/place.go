@@ -180,6 +180,7 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 		return false
 	}
 	d.ledger.charge(g, need)
+	clear(d.hopeless) // what leaves may be more than the gang needs
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	w.verdict.Reason = plan.WaitingForPreemption

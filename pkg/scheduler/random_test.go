@@ -160,6 +160,7 @@ func (g *drawing) gangs() {
 		}
 		if want > 0 && g.chance("headless", 30) {
 			gang.Groups, gang.Members = gang.Groups[1:], gang.Members[1:]
+			gang.Shape += "/headless"
 		}
 		if g.chance("lacks a pod", 10) {
 			gang.Members = gang.Members[:len(gang.Members)-1]

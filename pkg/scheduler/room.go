@@ -134,13 +134,17 @@ func (r *room) unbook(b *snapshot.Booking) {
 			switch {
 			case part.Group != sl.node.Group:
 			case slices.Contains(part.Instances, sl.node.InstanceID):
+				sl.shelf.take(sl)
 				sl.booked = ""
-			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/"):
-				return sl.used == 0
+				r.file(sl)
+			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/") && sl.used == 0:
+				sl.shelf.take(sl)
+				return true
 			}
 		}
 		return false
 	})
+	r.changed()
 }
 
 // mark remembers a state of the room for undo.
@@ -222,6 +226,14 @@ func (r *room) vacates(sl *slot) {
 
 // add puts in a node.
 func (r *room) add(sl *slot) {
+	r.file(sl)
+	r.vacates(sl)
+	r.slots = append(r.slots, sl)
+	r.changed()
+}
+
+// file puts a slot on the shelf of its kind.
+func (r *room) file(sl *slot) {
 	k := kindOf(sl)
 	sl.shelf = r.shelf[k]
 	if sl.shelf == nil {
@@ -231,9 +243,6 @@ func (r *room) add(sl *slot) {
 		r.shelves[k.booked] = append(r.shelves[k.booked], sl.shelf)
 	}
 	sl.shelf.put(sl)
-	r.vacates(sl)
-	r.slots = append(r.slots, sl)
-	r.changed()
 }
 
 // evict counts a bound pod's room as leaving.
