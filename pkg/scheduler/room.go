@@ -48,6 +48,7 @@ type question struct {
 	request snapshot.Resources
 	gang    snapshot.GangID
 	upTo    stage
+	zone    string
 }
 
 // slot is one node's share of the room.
@@ -134,11 +135,14 @@ func (r *room) unbook(b *snapshot.Booking) {
 			switch {
 			case part.Group != sl.node.Group:
 			case slices.Contains(part.Instances, sl.node.InstanceID):
-				sl.shelf.take(sl)
+				r.unshelve(sl)
 				sl.booked = ""
 				r.file(sl)
-			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/") && sl.used == 0:
-				sl.shelf.take(sl)
+			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/"):
+				if sl.used > 0 {
+					return false
+				}
+				r.unshelve(sl)
 				return true
 			}
 		}
@@ -199,8 +203,8 @@ func (r *room) touch(node string) {
 		return
 	}
 	r.log = append(r.log, entry{slot: sl, touched: true, before: r.rev, slotted: sl.rev, placed: len(r.placed)})
-	r.last++
-	sl.rev = r.last
+	r.changed()
+	sl.rev = r.rev
 }
 
 // changed gives the state of the room a name that it never had.
@@ -229,10 +233,15 @@ func (r *room) add(sl *slot) {
 	r.file(sl)
 	r.vacates(sl)
 	r.slots = append(r.slots, sl)
+}
+
+// unshelve takes a slot out of the index, before what it is filed under changes.
+func (r *room) unshelve(sl *slot) {
+	sl.shelf.take(sl)
 	r.changed()
 }
 
-// file puts a slot on the shelf of its kind.
+// file puts a slot into the index.
 func (r *room) file(sl *slot) {
 	k := kindOf(sl)
 	sl.shelf = r.shelf[k]
@@ -243,6 +252,7 @@ func (r *room) file(sl *slot) {
 		r.shelves[k.booked] = append(r.shelves[k.booked], sl.shelf)
 	}
 	sl.shelf.put(sl)
+	r.changed()
 }
 
 // evict counts a bound pod's room as leaving.
@@ -265,7 +275,7 @@ func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
 // truncate removes the nodes opened last.
 func (r *room) truncate(slots int) {
 	for _, sl := range r.slots[slots:] {
-		sl.shelf.take(sl)
+		r.unshelve(sl)
 	}
 	r.slots = r.slots[:slots]
 	r.changed()
@@ -313,8 +323,15 @@ func (r *room) placeOne(p *snapshot.Pod, g snapshot.GangID, upTo stage) bool {
 	return true
 }
 
+// plainly, in tests, looks for a place in the simplest way, and nothing is remembered of victims: what
+// the index and the memory are compared with.
+var plainly func(r *room, p *snapshot.Pod, g snapshot.GangID, upTo stage) *slot
+
 // find returns the best slot for a pod, or nil.
 func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot) {
+	if plainly != nil {
+		return plainly(r, p, g, upTo)
+	}
 	bestAt := bought
 	try := func(sl *slot, at stage) (more bool) {
 		if best != nil && !better(p, g, sl, at, best, bestAt) {
@@ -372,7 +389,7 @@ func (r *room) possible(p *snapshot.Pod) func(*shelf) bool {
 
 // misfits says what stands in the way of a pod that found no place, on how many nodes.
 func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
-	q := question{rev: r.rev, class: p.Class, request: p.Request, upTo: upTo}
+	q := question{rev: r.rev, class: p.Class, request: p.Request, upTo: upTo, zone: r.zone}
 	if p.Class == "" || p.Alone {
 		q.pod = p
 	}

@@ -12,6 +12,9 @@ import (
 type search struct {
 	quiet map[string]bool // by queue with victims; see standing
 	nodes map[*slot]*clearance
+
+	settled bool   // every queue is quiet
+	none    uint64 // the rev of the room in which there was no node at all
 }
 
 // clearance is what has to go from one node for a pod, and what that destroys.
@@ -55,7 +58,7 @@ func (e *eviction) search(p *snapshot.Pod) *search {
 	for _, n := range []int64{p.Request.MilliGPU, p.Request.MilliCPU, p.Request.Memory, int64(e.gang.Priority)} {
 		key = binary.LittleEndian.AppendUint64(key, uint64(n)) //nolint:gosec // its bits
 	}
-	some := e.move
+	some, settled := e.move, true
 	for _, q := range v.queues {
 		if e.move {
 			quiet[q] = true // queues have no say in it
@@ -64,9 +67,9 @@ func (e *eviction) search(p *snapshot.Pod) *search {
 		var st standing
 		key, st = e.standing(key, q)
 		quiet[q] = st.quiet
-		some = some || !st.closed
+		some, settled = some || !st.closed, settled && st.quiet
 	}
-	if !some {
+	if !some && plainly == nil {
 		return nil
 	}
 	if e.move {
@@ -80,7 +83,7 @@ func (e *eviction) search(p *snapshot.Pod) *search {
 		if len(v.searches) >= maxSearches {
 			clear(v.searches)
 		}
-		s = &search{quiet: quiet, nodes: map[*slot]*clearance{}}
+		s = &search{quiet: quiet, nodes: map[*slot]*clearance{}, settled: settled}
 		v.searches[string(key)] = s
 	}
 	return s
@@ -105,8 +108,13 @@ type standing struct {
 // standing describes how a queue with victims stands to the gang, and adds it to a key.
 func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 	if queue == e.gang.Queue {
-		key = binary.LittleEndian.AppendUint64(append(key, 'p'), uint64(e.gang.Created.UnixNano())) //nolint:gosec // its bits
-		return key, standing{quiet: true, closed: e.d.preemptMinRuntime(queue) <= 0 && !e.precedes(queue)}
+		if e.d.preemptMinRuntime(queue) <= 0 && !e.precedes(queue) {
+			return append(key, 'c'), standing{quiet: true, closed: true}
+		}
+		key = append(key, 'p')
+		key = append(key, queue...)
+		key = binary.LittleEndian.AppendUint64(key, uint64(e.gang.Created.UnixNano())) //nolint:gosec // its bits
+		return key, standing{quiet: true}
 	}
 	x, y := e.d.ledger.siblings(e.gang.Queue, queue)
 	if x == nil || y == nil {
@@ -157,6 +165,14 @@ func flag(x bool) byte {
 
 // best is the node where making room costs least, but for those that are out; nil: there is none.
 func (s *search) best(e *eviction, p *snapshot.Pod, out map[*slot]bool) (best *clearance) {
+	if s.none == e.d.room.rev && s.none > 0 && plainly == nil {
+		return nil
+	}
+	defer func() {
+		if best == nil && s.settled && len(out) == 0 && len(e.d.room.shelves[e.gang.ID]) == 0 {
+			s.none = e.d.room.rev
+		}
+	}()
 	for _, sl := range e.d.room.slots {
 		if sl.stage != usable || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) || out[sl] {
 			continue
@@ -170,7 +186,7 @@ func (s *search) best(e *eviction, p *snapshot.Pod, out map[*slot]bool) (best *c
 
 // on is what has to go from one node.
 func (s *search) on(e *eviction, sl *slot, p *snapshot.Pod) *clearance {
-	if c := s.nodes[sl]; c != nil && c.rev == sl.rev {
+	if c := s.nodes[sl]; c != nil && c.rev == sl.rev && plainly == nil {
 		return c
 	}
 	c := &clearance{slot: sl}

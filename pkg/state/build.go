@@ -21,25 +21,23 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.recall()
 	b.bounds()
 	b.queues()
-	b.pods()
+	b.gangs()
 	b.returns()
 	b.grown()
 	b.refusals()
 	b.learnBoots()
 	b.nodeGroups()
 	b.nodes()
-	b.gangs()
 	b.bookings()
 	b.unfit()
+	m.kept.done()
 	return b.s
 }
 
 // builder assembles one snapshot under the mirror's lock.
 type builder struct {
-	m      *Mirror
-	s      *snapshot.Snapshot
-	byUID  []*snapshot.Pod
-	byNode map[string][]*snapshot.Pod
+	m *Mirror
+	s *snapshot.Snapshot
 
 	history  []*v1alpha1.CapacityRequest // those that exist and those that went lately, oldest first
 	markets  map[market]memory           // what the cloud refuses
@@ -95,29 +93,20 @@ func boundsOf(s *v1alpha1.Scaling) snapshot.Bounds {
 	return out
 }
 
-func (b *builder) pods() {
-	b.byNode = map[string][]*snapshot.Pod{}
-	for uid, p := range b.m.pods {
-		node := cmp.Or(p.object.Spec.NodeName, b.m.assumed[uid])
-		if node == "" && !p.ours {
-			continue // somebody else's to schedule, and no load on any node yet
-		}
-		out := &snapshot.Pod{
-			UID: string(uid), Namespace: p.object.Namespace, Name: p.object.Name,
-			Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
-			Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
-			Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
-			Ready:       ready(p.object), Resident: Resident(p.object), Object: p.object,
-		}
-		b.byUID = append(b.byUID, out)
-		if node != "" {
-			b.byNode[node] = append(b.byNode[node], out)
-		}
+// pod is what the snapshot says of a pod, or nil: somebody else's to schedule, and no load on any
+// node yet.
+func (b *builder) pod(p *pod) *snapshot.Pod {
+	uid := p.object.UID
+	node := cmp.Or(p.object.Spec.NodeName, b.m.assumed[uid])
+	if node == "" && !p.ours {
+		return nil
 	}
-	order := func(x, y *snapshot.Pod) int { return cmp.Compare(x.UID, y.UID) }
-	slices.SortFunc(b.byUID, order)
-	for _, pods := range b.byNode {
-		slices.SortFunc(pods, order)
+	return &snapshot.Pod{
+		UID: string(uid), Namespace: p.object.Namespace, Name: p.object.Name,
+		Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
+		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
+		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
+		Ready:       ready(p.object), Resident: Resident(p.object), Object: p.object,
 	}
 }
 

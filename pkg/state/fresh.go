@@ -71,7 +71,12 @@ func (m *Mirror) Unbindable(uid types.UID, node string) string {
 
 // Forget takes back AssumeBound, for a bind that did not happen.
 func (m *Mirror) Forget(uid types.UID) {
-	m.update(func() { delete(m.assumed, uid) })
+	m.note(func() {
+		delete(m.assumed, uid)
+		if p := m.pods[uid]; p != nil {
+			m.kept.units[keyOf(p)] = true
+		}
+	})
 }
 
 // DrainingNodes lists the nodes that carry capmgr's draining taint.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,44 +21,100 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// gangs finds the gang of every pod that capmgr schedules, from the UID of the pod's controller: a
-// label is the user's to write, an owner reference to an object with that UID is not.
+// gangs makes the changed pods and their gangs again.
 func (b *builder) gangs() {
-	byOwner := map[types.UID][]*snapshot.Pod{}
-	for _, p := range b.byUID {
-		in := b.m.pods[types.UID(p.UID)]
-		rc, job := b.m.clusters[in.owner], b.m.jobs[in.owner]
-		switch {
-		case !in.ours:
-		case rc != nil && rc.Namespace == p.Namespace, job != nil && job.Namespace == p.Namespace && minMember(job) > 0:
-			byOwner[in.owner] = append(byOwner[in.owner], p)
-		case in.ownerKind == "RayCluster":
-			// Its RayCluster has not been seen yet; alone it means nothing.
-		default:
-			b.s.Gangs = append(b.s.Gangs, b.single(p))
+	k := &b.m.kept
+	if k.all {
+		k.allNodes = true
+		for key := range k.unit {
+			k.units[key] = true
+		}
+		for uid := range b.m.clusters {
+			k.units[uid] = true
 		}
 	}
-	for uid, rc := range b.m.clusters {
-		if g := b.rayCluster(rc, byOwner[uid]); g != nil {
-			b.s.Gangs = append(b.s.Gangs, g)
-		}
-	}
-	for uid, job := range b.m.jobs {
-		if len(byOwner[uid]) > 0 {
-			b.s.Gangs = append(b.s.Gangs, b.job(job, byOwner[uid]))
-		}
-	}
-	slices.SortFunc(b.s.Gangs, func(x, y *snapshot.Gang) int { return cmp.Compare(x.ID, y.ID) })
+	b.passing()
 	attempts := map[string]int32{}
 	for _, r := range b.m.requests {
 		uid := string(r.Spec.Gang.UID)
 		attempts[uid] = max(attempts[uid], r.Spec.Attempt)
 	}
-	for _, g := range b.s.Gangs {
-		g.Attempts = attempts[g.UID]
-		b.complete(g)
+	var gone, made []*snapshot.Gang
+	for key := range k.units {
+		u := k.unit[key]
+		if u == nil {
+			u = &unit{}
+			k.unit[key] = u
+		}
+		gone = append(gone, u.gangs...)
+		u.gangs = b.gangsOf(key, u)
+		made = append(made, u.gangs...)
+		for _, g := range u.gangs {
+			g.Attempts = attempts[g.UID]
+			b.complete(g)
+		}
+		if len(u.pods)+len(u.gangs) == 0 {
+			delete(k.unit, key)
+		}
 	}
-	b.forget()
+	k.gangs = merged(k.gangs, gone, made, gangName)
+	b.s.Gangs = k.gangs
+	for _, g := range gone {
+		if _, there := find(k.gangs, string(g.ID), gangName); !there {
+			b.m.forgetGang(string(g.ID))
+		}
+	}
+}
+
+// passing marks the gangs of which something is remembered that time alone ends.
+func (b *builder) passing() {
+	k := &b.m.kept
+	for _, memory := range []map[string]time.Time{b.m.held, b.m.evicted} {
+		for id := range memory {
+			at, there := find(k.gangs, id, gangName)
+			if !there {
+				if !k.all {
+					delete(memory, id)
+				}
+				continue
+			}
+			key := types.UID(k.gangs[at].UID)
+			if p := b.m.pods[key]; p != nil {
+				key = keyOf(p)
+			}
+			k.units[key] = true
+		}
+	}
+}
+
+// gangsOf finds the gang of every pod of a unit that capmgr schedules, from the UID of the pod's
+// controller: a label is the user's to write, an owner reference to an object with that UID is not.
+func (b *builder) gangsOf(key types.UID, u *unit) (gangs []*snapshot.Gang) {
+	rc, job := b.m.clusters[key], b.m.jobs[key]
+	slices.SortFunc(u.pods, func(x, y *pod) int { return cmp.Compare(x.object.UID, y.object.UID) })
+	var members []*snapshot.Pod
+	for _, in := range u.pods {
+		p := b.pod(in)
+		b.m.kept.publish(in, p)
+		switch {
+		case !in.ours:
+		case in.owner == key && rc != nil && rc.Namespace == p.Namespace, in.owner == key && job != nil && job.Namespace == p.Namespace && minMember(job) > 0:
+			members = append(members, p)
+		case in.ownerKind == "RayCluster":
+			// Its RayCluster has not been seen yet; alone it means nothing.
+		default:
+			gangs = append(gangs, b.single(p))
+		}
+	}
+	if rc != nil {
+		if g := b.rayCluster(rc, members); g != nil {
+			gangs = append(gangs, g)
+		}
+	}
+	if job != nil && len(members) > 0 {
+		gangs = append(gangs, b.job(job, members))
+	}
+	return gangs
 }
 
 func gangID(namespace, kind, name, uid string) snapshot.GangID {

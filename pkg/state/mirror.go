@@ -49,6 +49,8 @@ type Mirror struct {
 	classes  map[string]*schedulingv1.PriorityClass
 	jobs     map[types.UID]*batchv1.Job
 	observed bool
+
+	kept kept
 }
 
 // pod is a pod with what follows from it alone.
@@ -61,6 +63,8 @@ type pod struct {
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string
+
+	out *snapshot.Pod // what the last snapshot said of it; nil: nothing, or it has changed
 }
 
 // New returns an empty mirror for a configuration.
@@ -87,6 +91,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
 		jobs:           map[types.UID]*batchv1.Job{},
+		kept:           newKept(),
 	}
 	for _, name := range config.SchedulerNames {
 		m.schedulerNames[name] = true
@@ -105,8 +110,16 @@ func (m *Mirror) Observed() bool {
 	return m.observed || len(m.config.NodeGroups) == 0
 }
 
-// update runs a change under the lock and tells whoever waits for Changed.
+// update runs a change that may concern everything, and tells whoever waits for Changed.
 func (m *Mirror) update(change func()) {
+	m.note(func() {
+		change()
+		m.kept.all = true
+	})
+}
+
+// note is update for a change that says itself what it concerns.
+func (m *Mirror) note(change func()) {
 	m.mu.Lock()
 	change()
 	m.rev++
@@ -119,9 +132,10 @@ func (m *Mirror) update(change func()) {
 
 // AssumeBound records that capmgr has bound a pod, until the informer shows it.
 func (m *Mirror) AssumeBound(uid types.UID, node string) {
-	m.update(func() {
+	m.note(func() {
 		if p := m.pods[uid]; p != nil && p.object.Spec.NodeName == "" {
 			m.assumed[uid] = node
+			m.kept.units[keyOf(p)] = true
 		}
 	})
 }
@@ -131,15 +145,16 @@ func (m *Mirror) AssumeRequest(r *v1alpha1.CapacityRequest) { m.setRequest(r) }
 
 // Hold keeps a gang from being bound until a time, after its bind was refused.
 func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
-	m.update(func() { m.held[string(gang)] = until })
+	m.note(func() { m.held[string(gang)] = until })
 }
 
 // AssumeEvicted records that capmgr has evicted pods, until the informer shows it.
 func (m *Mirror) AssumeEvicted(pods []types.UID) {
-	m.update(func() {
+	m.note(func() {
 		for _, uid := range pods {
 			if p := m.pods[uid]; p != nil && p.object.DeletionTimestamp == nil {
 				m.leaving[uid] = true
+				m.kept.units[keyOf(p)] = true
 			}
 		}
 	})
@@ -147,12 +162,13 @@ func (m *Mirror) AssumeEvicted(pods []types.UID) {
 
 // RememberEviction records when others were evicted for a gang.
 func (m *Mirror) RememberEviction(gang snapshot.GangID, at time.Time) {
-	m.update(func() { m.evicted[string(gang)] = at })
+	m.note(func() { m.evicted[string(gang)] = at })
 }
 
 // SetGroups records what the cloud says of the node groups.
 func (m *Mirror) SetGroups(groups []cloud.Group) {
-	m.update(func() {
+	m.note(func() {
+		m.kept.allNodes = true
 		for _, g := range groups {
 			m.groups[g.Name] = g
 		}

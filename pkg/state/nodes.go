@@ -17,6 +17,19 @@ import (
 // nodes converts every node and keeps the idle times. A node's group is known from the cloud's
 // membership list, never from a label: a kubelet labels itself.
 func (b *builder) nodes() {
+	k := &b.m.kept
+	if k.allNodes {
+		for name := range b.m.nodes {
+			k.nodes[name] = true
+		}
+		for _, n := range k.list {
+			k.nodes[n.Name] = true
+		}
+	}
+	for name := range k.copied {
+		slices.SortFunc(k.onNode[name], func(x, y *snapshot.Pod) int { return cmp.Compare(x.UID, y.UID) })
+	}
+	var gone, made []*snapshot.Node
 	type membership struct {
 		group    string
 		instance cloud.Instance
@@ -27,7 +40,14 @@ func (b *builder) nodes() {
 			member[i.ProviderID] = membership{name, i}
 		}
 	}
-	for name, object := range b.m.nodes {
+	for name := range k.nodes {
+		if at, there := find(k.list, name, nodeName); there {
+			gone = append(gone, k.list[at])
+		}
+		object := b.m.nodes[name]
+		if object == nil {
+			continue
+		}
 		in := member[object.Spec.ProviderID]
 		if object.Spec.ProviderID == "" {
 			in = membership{}
@@ -37,7 +57,7 @@ func (b *builder) nodes() {
 			Name: name, Group: in.group, InstanceID: in.instance.ID, Object: object,
 			Class: fit.NodeClass(object), Zone: object.Labels[corev1.LabelTopologyZone],
 			Allocatable: room, MaxPods: maxPods,
-			Pods: b.byNode[name], Cordoned: object.Spec.Unschedulable,
+			Pods: k.onNode[name], Cordoned: object.Spec.Unschedulable,
 			Draining:  hasTaint(object, v1alpha1.DrainingTaint),
 			Protected: protected(object),
 		}
@@ -45,9 +65,10 @@ func (b *builder) nodes() {
 		n.Usable = n.NotUsable == ""
 		n.UsableSince = b.usableSince(n)
 		n.IdleSince = b.idleSince(n)
-		b.s.Nodes = append(b.s.Nodes, n)
+		made = append(made, n)
 	}
-	slices.SortFunc(b.s.Nodes, func(x, y *snapshot.Node) int { return cmp.Compare(x.Name, y.Name) })
+	k.list = merged(k.list, gone, made, nodeName)
+	b.s.Nodes = k.list
 	b.linkInstances()
 }
 

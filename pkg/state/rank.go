@@ -2,7 +2,6 @@ package state
 
 import (
 	"cmp"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -118,15 +117,10 @@ func (b *builder) complete(g *snapshot.Gang) {
 	}
 }
 
-// forget drops the memory of gangs that are gone.
-func (b *builder) forget() {
-	alive := make(map[string]bool, len(b.s.Gangs))
-	for _, g := range b.s.Gangs {
-		alive[string(g.ID)] = true
-	}
-	gone := func(id string, _ time.Time) bool { return !alive[id] }
-	maps.DeleteFunc(b.m.held, gone)
-	maps.DeleteFunc(b.m.evicted, gone)
-	maps.DeleteFunc(b.m.short, gone)
-	maps.DeleteFunc(b.m.running, func(id string, _ minima) bool { return !alive[id] })
+// forgetGang drops the memory of a gang that is gone.
+func (m *Mirror) forgetGang(id string) {
+	delete(m.held, id)
+	delete(m.evicted, id)
+	delete(m.short, id)
+	delete(m.running, id)
 }

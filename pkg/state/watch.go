@@ -18,22 +18,24 @@ import (
 func (m *Mirror) Pods() cache.ResourceEventHandler {
 	return handle(func(p *corev1.Pod) {
 		converted := m.convert(p)
-		m.update(func() {
+		m.note(func() {
 			if finished(p) {
 				m.forgetPod(p.UID)
 				return
 			}
+			m.kept.enter(m.pods[p.UID], converted)
 			m.pods[p.UID] = converted
 			if p.Spec.NodeName != "" {
 				delete(m.assumed, p.UID)
 			}
 		})
 	}, func(p *corev1.Pod) {
-		m.update(func() { m.forgetPod(p.UID) })
+		m.note(func() { m.forgetPod(p.UID) })
 	})
 }
 
 func (m *Mirror) forgetPod(uid types.UID) {
+	m.kept.leave(m.pods[uid])
 	delete(m.pods, uid)
 	delete(m.assumed, uid)
 	delete(m.leaving, uid)
@@ -51,9 +53,13 @@ func (m *Mirror) convert(p *corev1.Pod) *pod {
 // Nodes returns the handler for the informer of all nodes.
 func (m *Mirror) Nodes() cache.ResourceEventHandler {
 	return handle(func(n *corev1.Node) {
-		m.update(func() { m.nodes[n.Name] = n })
+		m.note(func() {
+			m.nodes[n.Name] = n
+			m.kept.nodes[n.Name] = true
+		})
 	}, func(n *corev1.Node) {
-		m.update(func() {
+		m.note(func() {
+			m.kept.nodes[n.Name] = true
 			delete(m.nodes, n.Name)
 			delete(m.idle, n.Name)
 			delete(m.boots, n.Name)
@@ -64,27 +70,39 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 // Queues returns the handler for the informer of queues.
 func (m *Mirror) Queues() cache.ResourceEventHandler {
 	return handle(func(q *queuev2.Queue) {
-		m.update(func() { m.queues[q.Name] = q })
+		m.note(func() { m.queues[q.Name] = q }) // queues are always made again
 	}, func(q *queuev2.Queue) {
-		m.update(func() { delete(m.queues, q.Name) })
+		m.note(func() { delete(m.queues, q.Name) })
 	})
 }
 
 // RayClusters returns the handler for the informer of RayClusters.
 func (m *Mirror) RayClusters() cache.ResourceEventHandler {
 	return handle(func(rc *rayv1.RayCluster) {
-		m.update(func() { m.clusters[rc.UID] = rc })
+		m.note(func() {
+			m.clusters[rc.UID] = rc
+			m.kept.units[rc.UID] = true
+		})
 	}, func(rc *rayv1.RayCluster) {
-		m.update(func() { delete(m.clusters, rc.UID) })
+		m.note(func() {
+			delete(m.clusters, rc.UID)
+			m.kept.units[rc.UID] = true
+		})
 	})
 }
 
 // Jobs returns the handler for the informer of batch Jobs.
 func (m *Mirror) Jobs() cache.ResourceEventHandler {
 	return handle(func(j *batchv1.Job) {
-		m.update(func() { m.jobs[j.UID] = j })
+		m.note(func() {
+			m.jobs[j.UID] = j
+			m.kept.units[j.UID] = true
+		})
 	}, func(j *batchv1.Job) {
-		m.update(func() { delete(m.jobs, j.UID) })
+		m.note(func() {
+			delete(m.jobs, j.UID)
+			m.kept.units[j.UID] = true
+		})
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/scheduler"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
@@ -18,6 +19,7 @@ type Load struct {
 	Mirror *state.Mirror
 	Fit    *fit.Checker
 	pods   map[types.UID]*corev1.Pod
+	bound  []types.UID
 }
 
 // NewLoad shows a cluster to a new mirror.
@@ -42,14 +44,22 @@ func NewLoad(c *Cluster) (*Load, error) {
 	return l, nil
 }
 
+// Decide makes a snapshot and the plan for it.
+func (l *Load) Decide() *plan.Plan {
+	s := l.Mirror.Snapshot(Epoch)
+	l.Fit.Begin(s)
+	return scheduler.Decide(s, l.Fit)
+}
+
 // Pod shows a pod that is new or has changed.
 func (l *Load) Pod(p *corev1.Pod) {
 	l.pods[p.UID] = p
 	l.Mirror.Pods().OnAdd(p, false)
 }
 
-// Bound shows that a plan's binds have come true.
-func (l *Load) Bound(p *plan.Plan) {
+// Bound shows that a plan's binds have come true, and returns how many they are.
+func (l *Load) Bound(p *plan.Plan) int {
+	n := 0
 	for _, step := range p.Steps {
 		b, ok := step.(plan.Bind)
 		if !ok {
@@ -59,6 +69,9 @@ func (l *Load) Bound(p *plan.Plan) {
 			pod := l.pods[types.UID(a.UID)].DeepCopy()
 			bind(pod, a.Node)
 			l.Pod(pod)
+			l.bound = append(l.bound, pod.UID)
+			n++
 		}
 	}
+	return n
 }

@@ -1,0 +1,26 @@
+package scheduler
+
+import (
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// DecidePlainly is Decide without the index of room and without memory: it looks at every node for
+// every pod.
+func DecidePlainly(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
+	plainly = func(r *room, p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot) {
+		bestAt := bought
+		for _, sl := range r.slots {
+			if sl.stage > upTo || sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
+				continue
+			}
+			at, short := r.stageFor(sl, p, upTo)
+			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.fit.Fits(p, sl.node, r.placed) == "" {
+				best, bestAt = sl, at
+			}
+		}
+		return best
+	}
+	defer func() { plainly = nil }()
+	return Decide(s, fit)
+}

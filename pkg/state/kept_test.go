@@ -1,0 +1,100 @@
+package state
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// TestSnapshotMakesAgainWhatChanged compares, after every event, the snapshot that is made from what
+// changed with one that is made from everything.
+func TestSnapshotMakesAgainWhatChanged(t *testing.T) {
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		m := New(&v1alpha1.Config{SchedulerNames: []string{"capmgr"}})
+		now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+		var before *snapshot.Snapshot
+		text := ""
+		for step := range 100 {
+			what := event(r, m, now)
+			now = now.Add(time.Second)
+			got := m.Snapshot(now)
+			m.kept.all = true
+			want := m.Snapshot(now)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("seed %d, step %d, %s: all again (-) and what changed (+):\n%s", seed, step, what, diff)
+			}
+			if before != nil && fmt.Sprint(len(before.Gangs), len(before.Nodes)) != text {
+				t.Fatalf("seed %d, step %d, %s: an earlier snapshot was changed", seed, step, what)
+			}
+			before, text = want, fmt.Sprint(len(want.Gangs), len(want.Nodes))
+		}
+	}
+}
+
+func event(r *rand.Rand, m *Mirror, now time.Time) string {
+	node := func() string { return fmt.Sprint("n", r.IntN(6)) }
+	owner := fmt.Sprint("j", r.IntN(5))
+	uid := types.UID(fmt.Sprint("p", r.IntN(20)))
+	switch r.IntN(12) {
+	case 0:
+		m.Nodes().OnAdd(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node()},
+			Spec:   corev1.NodeSpec{Unschedulable: r.IntN(4) == 0},
+			Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}, false)
+		return "node"
+	case 1:
+		m.Nodes().OnDelete(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node()}})
+		return "node gone"
+	case 2:
+		m.Jobs().OnAdd(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: owner, UID: types.UID(owner),
+			Annotations: map[string]string{v1alpha1.BatchMinMemberAnnotation: fmt.Sprint(r.IntN(3))}}, Spec: batchv1.JobSpec{Parallelism: ptr.To[int32](2)}}, false)
+		return "job"
+	case 3:
+		m.Jobs().OnDelete(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: owner, UID: types.UID(owner)}})
+		return "job gone"
+	case 4:
+		m.AssumeBound(uid, node())
+		return "bound"
+	case 5:
+		m.AssumeEvicted([]types.UID{uid})
+		return "evicted"
+	case 6:
+		m.Forget(uid)
+		return "forgotten"
+	case 7:
+		m.Pods().OnDelete(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: string(uid), UID: uid}})
+		return "pod gone"
+	case 8:
+		m.mu.Lock()
+		gangs := m.kept.gangs
+		m.mu.Unlock()
+		if len(gangs) > 0 {
+			m.Hold(gangs[r.IntN(len(gangs))].ID, now.Add(5*time.Second))
+		}
+		return "held"
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: string(uid), UID: uid, Labels: map[string]string{v1alpha1.QueueLabel: "q"}},
+		Spec: corev1.PodSpec{SchedulerName: []string{"capmgr", "capmgr", "other"}[r.IntN(3)]}}
+	if r.IntN(3) > 0 {
+		p.OwnerReferences = []metav1.OwnerReference{{Kind: []string{"Job", "RayCluster", "ReplicaSet"}[r.IntN(3)], UID: types.UID(owner), Controller: ptr.To(true)}}
+	}
+	if r.IntN(2) == 0 {
+		p.Spec.NodeName = node()
+	}
+	if r.IntN(8) == 0 {
+		p.Status.Phase = corev1.PodSucceeded
+	}
+	m.Pods().OnAdd(p, false)
+	return "pod"
+}
