@@ -54,9 +54,10 @@ type NodeGroup struct {
 	Zone         string
 	CapacityType string // "on-demand" or "spot"
 
-	Min, Max         int     // instances: the narrower of configuration and cloud
-	Price            Dollars // per node and hour
-	IdleAfter        time.Duration
+	Min, Max         int           // instances: the narrower of configuration and cloud
+	Price            Dollars       // per node and hour
+	IdleAfter        time.Duration // configured, and longer for each of Flaps
+	Flaps            int           // lately: nodes were bought soon after others were given back
 	ExpectedBootTime time.Duration // launch to usable: learned, or configured while BootsLearned is 0
 	BootsLearned     int           // boots that ExpectedBootTime is the median of
 	ProvisionTimeout time.Duration

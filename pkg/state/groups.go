@@ -35,6 +35,7 @@ func (b *builder) nodeGroups() {
 		}
 		b.refusal(g)
 		b.learnedBoot(g)
+		b.flaps(g)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })
