@@ -62,6 +62,8 @@ type NodeGroup struct {
 	BootsLearned     int           // boots that ExpectedBootTime is the median of
 	ProvisionTimeout time.Duration
 
+	Desired int // instances that the cloud is told to keep; above those there while somebody else grows the group
+
 	Unknown        string    // why the provider's view is missing; nothing is bought or released then
 	BlockedUntil   time.Time // the cloud refused lately: nothing is bought before this time
 	BlockedBecause string    // the cloud's reason, for people
@@ -78,6 +80,7 @@ type Instance struct {
 	State    InstanceState
 	Launched time.Time
 	Node     string // the node that it became; "" until it registers
+	Orphan   string // the purchase that it was launched for and that knows nothing of it any more; "" for others
 }
 
 // InstanceState is where an instance is in its life.
