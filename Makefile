@@ -79,6 +79,11 @@ test-unit: ## run the tests that need no control plane
 	@$(GOTEST) $$(go list -f '{{.ImportPath}}: {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 	  | grep -v -E '$(MODULE)/test/(localcluster|stack)( |:|$$)' | cut -d : -f 1)
 
+.PHONY: test-properties
+test-properties: ## check the properties of decisions on 200,000 random clusters
+	@$(say) test 'properties of decisions'
+	@go test -race -timeout 30m ./pkg/scheduler -run 'TestDecision|TestNoGang' -rapid.checks=50000
+
 .PHONY: bench
 bench: tools build fakeaws ## measure, into _output/bench.json
 	@$(say) bench $(OUTPUT)/bench.json

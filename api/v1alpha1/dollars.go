@@ -68,7 +68,7 @@ func (d Dollars) Micros() int64 { return int64(d) }
 // String writes the amount with two decimals, and with more only where it has them:
 // 12.50, 1.006. It is exact, and ParseDollars reads it back.
 func (d Dollars) String() string {
-	sign, micros := "", uint64(d)
+	sign, micros := "", uint64(d) //nolint:gosec // a negative amount is negated below
 	if d < 0 {
 		// Amounts are not negative, but differences between them are, in logs.
 		sign, micros = "-", -micros

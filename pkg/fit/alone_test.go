@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -292,9 +293,9 @@ func TestFitsAlone(t *testing.T) {
 			}
 			// In another order, after other questions, the answers are the same.
 			answers(c, w.pod, w.ask, nil)
-			for i := len(w.ask) - 1; i >= 0; i-- {
-				if got := c.Fits(w.pod, w.ask[i], w.placed); got != tc.want[i] {
-					t.Errorf("\n%s\nasked backwards, %s: got %q, want %q", tc.reason, w.ask[i].Name, got, tc.want[i])
+			for i, node := range slices.Backward(w.ask) {
+				if got := c.Fits(w.pod, node, w.placed); got != tc.want[i] {
+					t.Errorf("\n%s\nasked backwards, %s: got %q, want %q", tc.reason, node.Name, got, tc.want[i])
 				}
 			}
 		})

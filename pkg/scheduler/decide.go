@@ -214,7 +214,7 @@ func (d *decision) serve(works []*work) {
 	queue := newLine(d.ledger, d.room.total(), d.admissible(items))
 	for it := queue.next(); it != nil; it = queue.next() {
 		w := it.work
-		placed := false
+		var placed bool
 		if it.elastic {
 			placed = d.placeElastic(w, it)
 		} else {

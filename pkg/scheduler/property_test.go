@@ -26,7 +26,7 @@ func TestDecisionIsSafe(t *testing.T) {
 			t.Error(broken)
 		}
 		if t.Failed() {
-			t.Logf("the plan:\n%s", print(p))
+			t.Logf("the plan:\n%s", printed(p))
 		}
 	})
 }
@@ -63,12 +63,12 @@ func TestDecisionComesToRest(t *testing.T) {
 				}
 			}
 			if broken := harm(s, p); len(broken) > 0 {
-				t.Fatalf("%s\n%s", strings.Join(broken, "\n"), print(p))
+				t.Fatalf("%s\n%s", strings.Join(broken, "\n"), printed(p))
 			}
 			if !acts {
 				return
 			}
-			told = append(told, print(p))
+			told = append(told, printed(p))
 			s = apply(s, p)
 		}
 		t.Fatalf("no rest after %d rounds:\n%s", rounds, strings.Join(told, "\n"))
@@ -92,7 +92,7 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 			switch v.Reason {
 			case plan.NoNodeFits, plan.NoMatchingNodeGroup, plan.BoundReached, plan.BudgetExceeded, plan.CapacityUnavailable, plan.BackingOff:
 				if places := placesFor(s, after, p, v.Gang.UID); places != nil {
-					t.Fatalf("%s waits (%s) beside room for it: %v\n%s", v.Gang, v.Reason, places, print(p))
+					t.Fatalf("%s waits (%s) beside room for it: %v\n%s", v.Gang, v.Reason, places, printed(p))
 				}
 			}
 		}
@@ -523,7 +523,7 @@ func encode(t *rapid.T, v any) string {
 	return string(out)
 }
 
-func print(p *plan.Plan) string {
+func printed(p *plan.Plan) string {
 	var b strings.Builder
 	plan.Fprint(&b, p)
 	return b.String()

@@ -350,7 +350,7 @@ func (r *room) outside(p *snapshot.Pod, zone string) bool {
 // possible says by shelf whether a pod may find a place there if there is room.
 func (r *room) possible(p *snapshot.Pod) func(*shelf) bool {
 	if r.classes == nil || p.Class == "" || p.Alone {
-		return func(sh *shelf) bool { return true }
+		return func(*shelf) bool { return true }
 	}
 	known := r.verdicts[p.Class]
 	for len(known) < len(r.byKind) {

@@ -134,7 +134,7 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 			}
 		}
 	}
-	st.closed = least <= 0 && !(laterFair && above[0]) && !(laterDeserved && above[1])
+	st.closed = least <= 0 && (!laterFair || !above[0]) && (!laterDeserved || !above[1])
 	return key, st
 }
 

@@ -60,7 +60,7 @@ func (w *world) join(i *instance) {
 		return
 	}
 	i.joining = true
-	w.step(i, i.boot, "join", func(ctx context.Context, n Nodes, view Instance) error { return n.Join(ctx, view) },
+	w.step(i.boot, i, "join", func(ctx context.Context, n Nodes, view Instance) error { return n.Join(ctx, view) },
 		func(now time.Time) { i.ReadyAt = &now })
 }
 
@@ -68,13 +68,13 @@ func (w *world) advertise(i *instance) {
 	if i.neverJoins || i.noGPUs || (i.Node.Shape.GPUs == 0 && i.Node.StartupTaint == nil) {
 		return
 	}
-	w.step(i, i.boot, "advertise GPUs", func(ctx context.Context, n Nodes, view Instance) error { return n.AdvertiseGPUs(ctx, view) },
+	w.step(i.boot, i, "advertise GPUs", func(ctx context.Context, n Nodes, view Instance) error { return n.AdvertiseGPUs(ctx, view) },
 		func(now time.Time) { i.GPUAt = &now })
 }
 
 // step runs a node operation in the background, after the instance's earlier ones, and notes when it
 // succeeded. Without Kubernetes the operation takes no time.
-func (w *world) step(i *instance, ctx context.Context, what string, run func(context.Context, Nodes, Instance) error, done func(time.Time)) {
+func (w *world) step(ctx context.Context, i *instance, what string, run func(context.Context, Nodes, Instance) error, done func(time.Time)) {
 	if w.nodes == nil {
 		done(w.clock.Now())
 		return
@@ -82,9 +82,7 @@ func (w *world) step(i *instance, ctx context.Context, what string, run func(con
 	previous, finished := i.last, make(chan struct{})
 	i.last = finished
 	view := i.Instance
-	w.steps.Add(1)
-	go func() {
-		defer w.steps.Done()
+	w.steps.Go(func() {
 		defer close(finished)
 		if previous != nil {
 			<-previous
@@ -94,5 +92,5 @@ func (w *world) step(i *instance, ctx context.Context, what string, run func(con
 			return
 		}
 		w.locked(func() { done(w.clock.Now()) })
-	}()
+	})
 }

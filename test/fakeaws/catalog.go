@@ -78,7 +78,7 @@ func (s Shape) AllocatableMemoryMiB() int {
 // 0.5 % of the next two and 0.25 % of the others.
 func (s Shape) AllocatableMilliCPU() int {
 	reserved := 0.0
-	for core := 0; core < s.VCPUs; core++ {
+	for core := range s.VCPUs {
 		switch {
 		case core == 0:
 			reserved += 60

@@ -27,7 +27,7 @@ type Config struct {
 	ClusterEndpoint string `json:"clusterEndpoint,omitempty"`
 	// Seed makes instance ids, jitter and the choice of victims repeatable.
 	Seed   int64         `json:"seed,omitempty"`
-	Delays Delays        `json:"delays,omitempty"`
+	Delays Delays        `json:"delays,omitzero"`
 	Groups []GroupConfig `json:"groups"`
 	Faults []Fault       `json:"faults,omitempty"`
 }
@@ -54,7 +54,7 @@ type GroupConfig struct {
 	// ProtectNewInstances sets the scale-in protection of new instances.
 	ProtectNewInstances bool `json:"protectNewInstances,omitempty"`
 	// Delays override the general ones field by field.
-	Delays Delays `json:"delays,omitempty"`
+	Delays Delays `json:"delays,omitzero"`
 }
 
 // Delays are the steps of an instance's life. A missing one is inherited, in the end from zero.

@@ -84,7 +84,8 @@ func TestConfigErrorsNameThePath(t *testing.T) {
 			}
 		})
 	}
-	twice := goodConfig[:strings.Index(goodConfig, "faults:")] + "- {name: g5-xlarge-a, instanceType: m5.large, zone: us-east-1b, max: 1}\n"
+	beforeFaults, _, _ := strings.Cut(goodConfig, "faults:")
+	twice := beforeFaults + "- {name: g5-xlarge-a, instanceType: m5.large, zone: us-east-1b, max: 1}\n"
 	if _, err := ParseConfig([]byte(twice)); err == nil || !strings.Contains(err.Error(), "groups[1].name") {
 		t.Errorf("two groups of one name: %v", err)
 	}

@@ -3,6 +3,7 @@ package fakeaws
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -141,9 +142,7 @@ func (g *group) zoneID() string {
 
 func (g *group) wantsLabels() map[string]string {
 	labels := make(map[string]string, len(g.cfg.Labels))
-	for k, v := range g.cfg.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, g.cfg.Labels)
 	return labels
 }
 

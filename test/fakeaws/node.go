@@ -2,6 +2,7 @@ package fakeaws
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -67,8 +68,6 @@ func nodeLabels(i Instance) map[string]string {
 		labels["k8s.amazonaws.com/accelerator"] = "nvidia-a10g"
 		labels["nvidia.com/gpu.product"] = "NVIDIA-A10G"
 	}
-	for key, value := range i.Node.Labels {
-		labels[key] = value
-	}
+	maps.Copy(labels, i.Node.Labels)
 	return labels
 }

@@ -32,7 +32,7 @@ func (w *world) terminated(i *instance) {
 	}
 	i.group.members = kept
 	if i.joining {
-		w.step(i, w.ctx, "leave", func(ctx context.Context, n Nodes, view Instance) error { return n.Leave(ctx, view) }, func(time.Time) {})
+		w.step(w.ctx, i, "leave", func(ctx context.Context, n Nodes, view Instance) error { return n.Leave(ctx, view) }, func(time.Time) {})
 	}
 }
 

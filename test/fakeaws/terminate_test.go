@@ -197,7 +197,8 @@ func TestSetDesiredBounds(t *testing.T) {
 func TestSpotInterruption(t *testing.T) {
 	h := start(t, func(c *Config) { c.Groups[2].Desired = 1 })
 	var id string
-	for id = range h.states("spot") {
+	for member := range h.states("spot") {
+		id = member
 	}
 	h.clock.Advance(time.Minute)
 	if err := h.admin.Interrupt(t.Context(), id, 2*time.Minute); err != nil {

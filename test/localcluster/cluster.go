@@ -28,6 +28,9 @@ type Options struct {
 	// what owns objects and is installed later may take that long to be cleaned
 	// up after.
 	CRDs []string
+	// AuditUsers are the users each of whose requests the API server notes, with
+	// its outcome and without its content, one JSON object per line; see AuditLog.
+	AuditUsers []string
 	// Detached lets the processes outlive this one; StopDetached ends them.
 	Detached bool
 	// Progress is told before each thing that takes time; it may be nil.
@@ -42,6 +45,8 @@ type Cluster struct {
 	Kubeconfig string
 	// Config is the administrator's client configuration.
 	Config *rest.Config
+	// AuditLog is the file that Options.AuditUsers asked for; "" when they did not.
+	AuditLog string
 
 	bin, share string
 	progress   func(what string)
@@ -98,6 +103,9 @@ func prepare(o Options) (*Cluster, error) {
 		progress:   o.Progress,
 		children:   newChildren(o.Dir, o.Detached),
 		secrets:    s,
+	}
+	if err := c.auditFor(o.AuditUsers); err != nil {
+		return nil, err
 	}
 	c.stop = sync.OnceValue(func() error {
 		c.progress("stopping the cluster")

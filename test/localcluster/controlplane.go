@@ -108,8 +108,8 @@ func (c *Cluster) apiServer(chosen func(ports []int) error) server {
 
 func (c *Cluster) apiServerArgs(port int) []string {
 	accounts := c.secrets.file("service-account.key")
-	return []string{
-		"--etcd-servers=http://" + address(c.etcdPort),
+	return append(c.auditArgs(),
+		"--etcd-servers=http://"+address(c.etcdPort),
 		"--bind-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", port),
 		// Without an address to advertise it looks for a network interface, and
@@ -117,15 +117,15 @@ func (c *Cluster) apiServerArgs(port int) []string {
 		// "kubernetes", which nothing here uses.
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + c.secrets.file("apiserver.crt"),
-		"--tls-private-key-file=" + c.secrets.file("apiserver.key"),
-		"--client-ca-file=" + c.secrets.file("ca.crt"),
-		"--cert-dir=" + c.secrets.dir,
-		"--token-auth-file=" + c.secrets.file("tokens.csv"),
+		"--tls-cert-file="+c.secrets.file("apiserver.crt"),
+		"--tls-private-key-file="+c.secrets.file("apiserver.key"),
+		"--client-ca-file="+c.secrets.file("ca.crt"),
+		"--cert-dir="+c.secrets.dir,
+		"--token-auth-file="+c.secrets.file("tokens.csv"),
 		"--authorization-mode=RBAC",
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + accounts,
-		"--service-account-signing-key-file=" + accounts,
+		"--service-account-key-file="+accounts,
+		"--service-account-signing-key-file="+accounts,
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
 		// Priority and fairness stay on: they are part of what clients meet. The
@@ -133,7 +133,7 @@ func (c *Cluster) apiServerArgs(port int) []string {
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1000",
 		"--profiling=false",
-	}
+	)
 }
 
 func (c *Cluster) startControllerManager(ctx context.Context) error {

@@ -189,7 +189,7 @@ func (w *World) startDaemons(g *Group, n *corev1.Node) {
 // Advertise makes the device plugin of a node report the GPUs of its type, and takes the start-up
 // taint off.
 func (w *World) Advertise(node string) error {
-	g, _ := w.instanceOf(node)
+	g := w.groupOf(node)
 	if g == nil {
 		return fmt.Errorf("advertise GPUs of node %s: it is of no node group", node)
 	}
@@ -208,18 +208,18 @@ func setGPUs(n *corev1.Node, gpus int64) {
 	n.Status.Allocatable[v1alpha1.GPUResource] = q
 }
 
-// instanceOf finds the group and the instance behind a node, or nil.
-func (w *World) instanceOf(node string) (*Group, *Instance) {
+// groupOf finds the group that a node's instance is a member of, or nil.
+func (w *World) groupOf(node string) *Group {
 	n := w.nodes[node]
 	if n == nil {
-		return nil, nil
+		return nil
 	}
 	for _, name := range sorted(w.Groups) {
 		for _, i := range w.Groups[name].Instances {
 			if i.ProviderID == n.Spec.ProviderID {
-				return w.Groups[name], i
+				return w.Groups[name]
 			}
 		}
 	}
-	return nil, nil
+	return nil
 }

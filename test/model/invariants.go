@@ -56,7 +56,7 @@ func (w *World) checkBind(p *corev1.Pod) error {
 	}):
 		return wrong("is not Ready")
 	}
-	if g, _ := w.instanceOf(n.Name); g != nil {
+	if g := w.groupOf(n.Name); g != nil {
 		if has := n.Status.Allocatable[v1alpha1.GPUResource]; has.Value() < g.Shape.GPUs {
 			return wrong("advertises %d of %d GPUs", has.Value(), g.Shape.GPUs)
 		}
@@ -272,7 +272,7 @@ func (w *World) checkQueueBounds(queue string, s *v1alpha1.Scaling) error {
 		}
 	}
 	for _, p := range w.Pods() {
-		g, _ := w.instanceOf(p.Spec.NodeName)
+		g := w.groupOf(p.Spec.NodeName)
 		if g != nil && !over(p) && !booked[p.Spec.NodeName] && slices.Contains(w.lineage(w.queueOf(p)), queue) {
 			gpus += fit.Requests(p).MilliGPU / 1000
 		}

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,51 +30,66 @@ type teller struct {
 // event is what one line of a story does. It returns what the line prints.
 type event func(t *teller, args []string) (string, error)
 
-// events are the words of a story.
+// events are the words of a story. Node groups and nodes go by name, everything else as kind/name or
+// kind/namespace/name; times are Go durations.
 var events = map[string]struct {
-	args int // the fewest
-	do   event
+	args  int    // the fewest
+	usage string // what follows the word
+	do    event
 }{
-	"decide":      {0, decide},
-	"apply":       {0, apply},
-	"run":         {0, run},
-	"show":        {1, show},
-	"at":          {1, at},
-	"after":       {1, after},
-	"create":      {1, createFile},
-	"delete":      {1, remove},
-	"finish":      {1, finish},
-	"scale":       {3, scale},
-	"suspend":     {1, suspend(true)},
-	"resume":      {1, suspend(false)},
-	"launch":      {2, launch},
-	"boot":        {2, boot},
-	"advertise":   {1, advertise},
-	"ready":       {2, ready},
-	"cordon":      {1, cordon(true)},
-	"uncordon":    {1, cordon(false)},
-	"not-ready":   {1, notReady},
-	"node-gone":   {1, nodeGone},
-	"refuse":      {2, refuse},
-	"deliver":     {3, deliver},
-	"accept":      {1, accept},
-	"unreadable":  {2, unreadable},
-	"unlisted":    {2, unlisted},
-	"restart":     {0, restart},
-	"limit":       {3, limit},
-	"expect-idle": {0, expectIdle},
+	"decide":      {0, ": make the plan, and print it", decide},
+	"apply":       {0, ": carry the last plan out, and print what something had overtaken", apply},
+	"run":         {0, ": decide and apply until there is nothing left to do; print all steps and the last verdicts", run},
+	"expect-idle": {0, ": fail if there is anything to do", expectIdle},
+	"show":        {1, "requests|pods|nodes|next: print what there is, or when time alone may change the plan", show},
+
+	"at":    {1, "TIME since the start: move the clock", at},
+	"after": {1, "DURATION: move the clock", after},
+
+	"create":  {1, "FILE: put everything of another file of the scenario into the cluster", createFile},
+	"delete":  {1, "raycluster/NAME|pod/NAME|queue/NAME: delete it with all that it owns", remove},
+	"finish":  {1, "pod/NAME: it has succeeded", finish},
+	"scale":   {3, "raycluster/NAME GROUP REPLICAS: write a worker group's replicas", scale},
+	"suspend": {1, "raycluster/NAME", suspend(true)},
+	"resume":  {1, "raycluster/NAME", suspend(false)},
+	"limit":   {3, "QUEUE gpus|cpus N: set a limit", limit},
+
+	"launch":    {2, "GROUP N: instances that nobody of ours asked for", launch},
+	"boot":      {2, "GROUP N [memory=QUANTITY] [taint=TAINT]: the oldest N instances become Ready nodes without GPUs", boot},
+	"advertise": {1, "NODE...: the device plugin reports the GPUs", advertise},
+	"ready":     {2, "GROUP N [...]: boot, then advertise", ready},
+	"cordon":    {1, "NODE", cordon(true)},
+	"uncordon":  {1, "NODE", cordon(false)},
+	"not-ready": {1, "NODE", notReady},
+	"node-gone": {1, "NODE: the node, its instance and its pods vanish", nodeGone},
+
+	"refuse":     {2, "GROUP insufficient capacity|quota exceeded|rejected: every launch fails", refuse},
+	"deliver":    {3, "GROUP N REASON: N more instances come before it refuses", deliver},
+	"accept":     {1, "GROUP: launches succeed again, and the group can be read", accept},
+	"unreadable": {2, "GROUP WHY: the cloud does not answer about the group", unreadable},
+	"unlisted":   {2, "GROUP N: the listing does not show the newest N instances", unlisted},
+
+	"restart": {0, ": the manager starts anew and knows only what the cluster and the cloud tell it", restart},
 }
 
 func (t *teller) tell(line string) (string, error) {
 	words := strings.Fields(line)
 	e, ok := events[words[0]]
 	if !ok {
-		return "", fmt.Errorf("there is no event %q", words[0])
+		return "", fmt.Errorf("there is no event %q; there are:\n%s", words[0], usage())
 	}
 	if len(words)-1 < e.args {
-		return "", fmt.Errorf("%q needs %d arguments", words[0], e.args)
+		return "", fmt.Errorf("usage: %s %s", words[0], e.usage)
 	}
 	return e.do(t, words[1:])
+}
+
+func usage() string {
+	var b strings.Builder
+	for _, word := range slices.Sorted(maps.Keys(events)) {
+		fmt.Fprintf(&b, "  %s %s\n", word, events[word].usage)
+	}
+	return b.String()
 }
 
 func decide(t *teller, _ []string) (string, error) {

@@ -23,27 +23,48 @@ func (s *Stack) environment() []string {
 	}
 }
 
+// Manager is a running `capmgr run`.
+type Manager struct {
+	*localcluster.Process
+	probe string // address of its health checks
+}
+
 // StartManager runs `capmgr run` under its service account and waits until it is ready.
 func (s *Stack) StartManager(ctx context.Context) error {
-	port, err := localcluster.FreePort()
+	m, err := s.LaunchManager(ctx, ManagerProcess)
 	if err != nil {
 		return err
+	}
+	return m.AwaitReady(ctx)
+}
+
+// LaunchManager starts `capmgr run` and waits for nothing. Each of several managers needs a name of
+// its own; one that has ended may be started again under the same name.
+func (s *Stack) LaunchManager(ctx context.Context, name string) (*Manager, error) {
+	port, err := localcluster.FreePort()
+	if err != nil {
+		return nil, err
 	}
 	probe := fmt.Sprintf("127.0.0.1:%d", port)
 	p, err := s.StartProcess(ctx, localcluster.ProcessSpec{
-		Name: ManagerProcess, Path: filepath.Join(s.bin, "capmgr"), Env: s.environment(),
+		Name: name, Path: filepath.Join(s.bin, "capmgr"), Env: s.environment(),
 		Args: []string{"run", "--config=" + s.config, "--metrics-bind-address=0", "--health-probe-bind-address=" + probe, "-v=1"},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return poll(ctx, 60*time.Second, "capmgr to be ready", func(ctx context.Context) (bool, error) {
+	return &Manager{p, probe}, nil
+}
+
+// AwaitReady waits until the manager says that it is ready, and fails when it ends before that.
+func (m *Manager) AwaitReady(ctx context.Context) error {
+	return poll(ctx, 60*time.Second, m.Name+" to be ready", func(ctx context.Context) (bool, error) {
 		select {
-		case <-p.Done():
-			return false, fmt.Errorf("it ended; its log is %s: %w", p.LogPath, errors.Join(p.Err(), errors.New("capmgr is not running")))
+		case <-m.Done():
+			return false, fmt.Errorf("it ended; its log is %s: %w", m.LogPath, errors.Join(m.Err(), errors.New("capmgr is not running")))
 		default:
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probe+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.probe+"/readyz", nil)
 		if err != nil {
 			return false, err
 		}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -37,7 +38,12 @@ type Options struct {
 	Config string
 	// WithoutKubeRay leaves the operator out, for tests that make their own pods.
 	WithoutKubeRay bool
+	// Audit notes every request of capmgr's service account and what came of it, in AuditLog.
+	Audit bool
 }
+
+// ServiceAccount is capmgr's user name at the API server.
+const ServiceAccount = "system:serviceaccount:capmgr-system:capmgr"
 
 // Stack is everything, running. Its clients are the administrator's.
 type Stack struct {
@@ -66,6 +72,11 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"capmgr", "fakeaws"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			return nil, fmt.Errorf("%s is not built, run `make build fakeaws`: %w", name, err)
+		}
+	}
 	s := &Stack{bin: bin, share: share, Root: filepath.Dir(filepath.Dir(bin)), config: o.Config}
 	if s.config == "" {
 		s.config = filepath.Join(s.Root, "deploy", "kind", "config.yaml")
@@ -74,8 +85,12 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
+	var audited []string
+	if o.Audit {
+		audited = []string{ServiceAccount}
+	}
 	s.Cluster, err = localcluster.Start(ctx, localcluster.Options{
-		Dir: o.Dir, Bin: bin, Share: share, Detached: o.Detached, Progress: progress,
+		Dir: o.Dir, Bin: bin, Share: share, Detached: o.Detached, Progress: progress, AuditUsers: audited,
 		CRDs: []string{
 			filepath.Join(share, "kuberay", "crds"),
 			filepath.Join(s.Root, "deploy", "base", "crds", "queues.yaml"),
@@ -122,7 +137,10 @@ func (s *Stack) connect(context.Context) error {
 		}
 	}
 	var err error
-	if s.Client, err = client.NewWithWatch(s.Config, client.Options{Scheme: scheme}); err != nil {
+	quiet := rest.CopyConfig(s.Config)
+	// What the API server warns of would go to a log that the programs on top of this do not have.
+	quiet.WarningHandlerWithContext = rest.NoWarnings{}
+	if s.Client, err = client.NewWithWatch(quiet, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	s.Kube, err = kubernetes.NewForConfig(s.Config)

@@ -7,7 +7,7 @@ import (
 // DefaultPriority is the priority of a queue that names none.
 const DefaultPriority = 100
 
-// Unlimited, as a quota or a limit, means that there is no bound.
+// Unlimited as a quota or a limit means that there is no bound.
 const Unlimited = -1
 
 // Queue is a share of the cluster's resources. Queues form a tree through

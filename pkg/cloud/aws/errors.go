@@ -77,7 +77,7 @@ func policyOf(err error) error {
 }
 
 // codePolicy knows the codes that mean the same wherever they appear.
-func codePolicy(code, message string) (error, bool) {
+func codePolicy(code, message string) (policy error, known bool) { //nolint:revive // the error is what is asked for, not a failure
 	if policy, ok := policies[code]; ok {
 		return policy, true
 	}

@@ -181,7 +181,7 @@ func TestObserveManagedGroup(t *testing.T) {
 	asg.AvailabilityZones = []string{"us-east-1a", "us-east-1b"}
 	f, reads := (&fakeAPI{}).world(asg), 0
 	var fail error
-	f.describeNodegroup = func(in *eks.DescribeNodegroupInput) (*eks.DescribeNodegroupOutput, error) {
+	f.describeNodegroup = func(_ *eks.DescribeNodegroupInput) (*eks.DescribeNodegroupOutput, error) {
 		reads++
 		if fail != nil {
 			return nil, fail

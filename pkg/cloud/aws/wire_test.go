@@ -157,7 +157,7 @@ func TestWireLaunchErrors(t *testing.T) {
 			if !errors.Is(err, tc.want) || len(ids) != 0 {
 				t.Errorf("%v, %v; want %v", ids, err, tc.want)
 			}
-			if policyIn(err) != tc.want {
+			if policyIn(err) != tc.want { //nolint:errorlint // this very one, and no other beside it
 				t.Errorf("the error also means %v: %v", policyIn(err), err)
 			}
 			if !strings.HasPrefix(fmt.Sprint(err), "launch 4 of g5-a: ") {
