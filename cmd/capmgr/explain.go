@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,15 +20,23 @@ import (
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 func newExplainCommand() *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
+	var config string
 	cmd := &cobra.Command{
-		Use:   "explain (raycluster|pod)/NAME",
+		Use:   "explain (raycluster|pod|nodegroup)/NAME",
 		Short: "Say why a workload runs or waits, what is being done, and what you can do",
+		Long: `Prints the verdict on a workload, as the manager wrote it, and what was bought for it.
+
+Of a node group it prints its members and who holds them, its bounds, its price, how long its nodes
+take to boot, and what the cloud refuses and until when. It reads the cluster and the cloud for that,
+as the manager does, and needs its configuration.`,
 		Example: `  capmgr explain raycluster/train
-  capmgr explain -n team-a pod/train-gpu-worker-x7k2p`,
+  capmgr explain -n team-a pod/train-gpu-worker-x7k2p
+  capmgr explain nodegroup/g5-xlarge-a --config config.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return fmt.Errorf("explain takes one argument, such as raycluster/train or pod/train-head-x7k2p; it got %d", len(args))
@@ -44,6 +53,15 @@ func newExplainCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if kind, name, ok := strings.Cut(args[0], "/"); ok && slices.Contains([]string{"nodegroup", "nodegroups"}, strings.ToLower(kind)) {
+				loaded, err := v1alpha1.Load(config)
+				if err != nil {
+					return err
+				}
+				return readOnce(cmd.Context(), loaded, rc, func(_ *world, s *snapshot.Snapshot) error {
+					return explainNodeGroup(cmd.OutOrStdout(), s, name)
+				})
+			}
 			if err := checkServer(rc); err != nil {
 				return err
 			}
@@ -58,6 +76,7 @@ func newExplainCommand() *cobra.Command {
 			return explain(cmd.Context(), cmd.OutOrStdout(), c, namespace, args[0], time.Now())
 		},
 	}
+	cmd.Flags().StringVar(&config, "config", "/etc/capmgr/config.yaml", "configuration file, for node groups")
 	flags.AddFlags(cmd.Flags())
 	return cmd
 }
@@ -92,7 +111,7 @@ func explain(ctx context.Context, out io.Writer, c client.Client, namespace, wha
 	case "pod", "pods", "po":
 		v, err = ofPod(ctx, c, namespace, name)
 	default:
-		return fmt.Errorf("kind %q cannot be explained: raycluster or pod", kind)
+		return fmt.Errorf("kind %q cannot be explained: raycluster, pod or nodegroup", kind)
 	}
 	if err != nil {
 		return err

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/scheduler"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 func newPlanCommand() *cobra.Command {
@@ -60,38 +62,47 @@ func decideOnce(ctx context.Context, configPath, kubeconfig string) (*plan.Plan,
 	if err != nil {
 		return nil, err
 	}
+	var p *plan.Plan
+	err = readOnce(ctx, config, rc, func(w *world, s *snapshot.Snapshot) error {
+		w.fit.Begin(s)
+		p = scheduler.Decide(s, w.fit)
+		return nil
+	})
+	return p, err
+}
+
+// readOnce reads cluster and cloud as they are now and hands the result to use.
+func readOnce(ctx context.Context, config *v1alpha1.Config, rc *rest.Config, use func(*world, *snapshot.Snapshot) error) error {
 	if err := checkServer(rc); err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
 	defer cancel()
 	w, err := newWorld(ctx, config, rc)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	scheme, err := newScheme()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	custom, err := cache.New(rc, cache.Options{Scheme: scheme})
 	if err != nil {
-		return nil, fmt.Errorf("watch the cluster: %w", err)
+		return fmt.Errorf("watch the cluster: %w", err)
 	}
 	if err := w.follow(ctx, custom); err != nil {
-		return nil, err
+		return err
 	}
 	ended := make(chan error, 2)
 	go func() { ended <- w.Start(ctx) }()
 	go func() { ended <- custom.Start(ctx) }()
 	if err := w.observer.Observe(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if !w.awaitSync(ctx) {
-		return nil, fmt.Errorf("the cluster could not be read within %s", observeTimeout)
+		return fmt.Errorf("the cluster could not be read within %s", observeTimeout)
 	}
-	s := w.mirror.Snapshot(time.Now())
-	w.fit.Begin(s)
-	return scheduler.Decide(s, w.fit), nil
+	return use(w, w.mirror.Snapshot(time.Now()))
 }
 
 func printPlan(out io.Writer, p *plan.Plan, format string) error {

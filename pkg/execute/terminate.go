@@ -51,6 +51,7 @@ func (e *Executor) terminateOne(ctx context.Context, group string, s plan.Termin
 	}
 	e.Log.Info("Gave back a node", "node", s.Node, "instance", s.Instance, "nodeGroup", group, "reason", s.Because)
 	if s.Node != "" {
+		e.Mirror.NoteReleased(group, e.Now())
 		e.event(plan.Owner{APIVersion: "v1", Kind: "Node", Name: s.Node, UID: s.Node}, "Normal", "NodeReleased",
 			fmt.Sprintf("Terminated instance %s: %s", s.Instance, s.Because))
 	}

@@ -57,7 +57,8 @@ func shape(s *snapshot.Snapshot, g *snapshot.NodeGroup) *snapshot.Node {
 	return g.Template
 }
 
-// members counts the group's instances: those there, and those promised by open bookings.
+// members counts the group's instances: those there, and those promised by open bookings; what the
+// cloud is told to keep where that is more, because somebody else grows the group and those will come.
 func members(s *snapshot.Snapshot, g *snapshot.NodeGroup) int {
 	n := 0
 	for _, i := range g.Instances {
@@ -72,7 +73,7 @@ func members(s *snapshot.Snapshot, g *snapshot.NodeGroup) int {
 			}
 		}
 	}
-	return n
+	return max(n, g.Desired)
 }
 
 // unlisted counts the nodes that a booking promises of a group and that the cloud does not list: not

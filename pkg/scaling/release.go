@@ -46,6 +46,10 @@ func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan
 	return steps, next
 }
 
+// orphanGrace is how long an instance whose purchase is gone may take to become a node that others can
+// use. Nobody waits for it, but it is paid for already, and most boots are shorter.
+const orphanGrace = 5 * time.Minute
+
 // releasable says why an instance may go now, or when it may if nothing changes.
 func releasable(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) (because string, due time.Time) {
 	if inBooking(s, i.ID) {
@@ -56,7 +60,12 @@ func releasable(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance
 		n = s.Node(i.Node)
 	}
 	if n == nil || (!n.Usable && !n.Cordoned && !n.Draining && busy(n) == "") {
+		orphaned := i.Launched.Add(orphanGrace)
 		switch {
+		case i.Orphan != "" && n == nil && !i.Launched.IsZero() && !s.Now.Before(orphaned):
+			return fmt.Sprintf("launched for %s, which is no more, and not a node after %s", i.Orphan, orphanGrace), time.Time{}
+		case i.Orphan != "" && n == nil && !i.Launched.IsZero() && orphanGrace < g.ProvisionTimeout:
+			return "", orphaned
 		case overdue(s, g, i):
 			return fmt.Sprintf("not usable within %s of its launch", g.ProvisionTimeout), time.Time{}
 		case i.Launched.IsZero():

@@ -308,6 +308,7 @@ func (d *decision) wind(works []*work) {
 		}
 		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
 	}
+	d.holdIdle(works)
 	warm := d.keepWarm()
 	releases, next := scaling.Releases(d.s, func(name string) bool { return warm[name] || d.room.wanted(name) })
 	for _, r := range releases {

@@ -54,12 +54,15 @@ type NodeGroup struct {
 	Zone         string
 	CapacityType string // "on-demand" or "spot"
 
-	Min, Max         int     // instances: the narrower of configuration and cloud
-	Price            Dollars // per node and hour
-	IdleAfter        time.Duration
+	Min, Max         int           // instances: the narrower of configuration and cloud
+	Price            Dollars       // per node and hour
+	IdleAfter        time.Duration // configured, and longer for each of Flaps
+	Flaps            int           // lately: nodes were bought soon after others were given back
 	ExpectedBootTime time.Duration // launch to usable: learned, or configured while BootsLearned is 0
 	BootsLearned     int           // boots that ExpectedBootTime is the median of
 	ProvisionTimeout time.Duration
+
+	Desired int // instances that the cloud is told to keep; above those there while somebody else grows the group
 
 	Unknown        string    // why the provider's view is missing; nothing is bought or released then
 	BlockedUntil   time.Time // the cloud refused lately: nothing is bought before this time
@@ -77,6 +80,7 @@ type Instance struct {
 	State    InstanceState
 	Launched time.Time
 	Node     string // the node that it became; "" until it registers
+	Orphan   string // the purchase that it was launched for and that knows nothing of it any more; "" for others
 }
 
 // InstanceState is where an instance is in its life.

@@ -35,6 +35,7 @@ func (b *builder) nodeGroups() {
 		}
 		b.refusal(g)
 		b.learnedBoot(g)
+		b.flaps(g)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })
@@ -43,13 +44,14 @@ func (b *builder) nodeGroups() {
 func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.Group) {
 	g.InstanceType, g.CapacityType = seen.InstanceType, seen.CapacityType
 	g.Zone = cmp.Or(c.Zone, seen.Zone)
+	g.Desired = seen.Desired
 	g.Min, g.Max = max(g.Min, seen.Min), min(g.Max, seen.Max)
 	g.Price = snapshot.Dollars(math.Round(seen.PricePerHour * 1e6))
 	if c.HourlyPrice != nil {
 		g.Price = snapshot.Dollars(c.HourlyPrice.Micros())
 	}
 	for _, i := range seen.Instances {
-		out := snapshot.Instance{ID: i.ID, Zone: i.Zone, State: snapshot.InstancePending, Launched: i.Launched}
+		out := snapshot.Instance{ID: i.ID, Zone: i.Zone, State: snapshot.InstancePending, Launched: i.Launched, Orphan: b.orphan(i)}
 		switch {
 		case i.Terminating, b.returned[i.ID]:
 			out.State = snapshot.InstanceTerminating

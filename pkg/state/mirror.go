@@ -32,9 +32,10 @@ type Mirror struct {
 	rev      uint64
 	pods     map[types.UID]*pod
 	nodes    map[string]*corev1.Node
-	idle     map[string]time.Time  // by node: since when no pod but its own has been there
-	boots    map[string]boot       // by node
-	learned  map[string][]bootTime // by group, oldest first
+	idle     map[string]time.Time   // by node: since when no pod but its own has been there
+	boots    map[string]boot        // by node
+	released map[string][]time.Time // by group: when idle nodes were given back
+	learned  map[string][]bootTime  // by group, oldest first
 	clusters map[types.UID]*rayv1.RayCluster
 	queues   map[string]*queuev2.Queue
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
@@ -77,6 +78,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		nodes:          map[string]*corev1.Node{},
 		idle:           map[string]time.Time{},
 		boots:          map[string]boot{},
+		released:       map[string][]time.Time{},
 		learned:        map[string][]bootTime{},
 		clusters:       map[types.UID]*rayv1.RayCluster{},
 		queues:         map[string]*queuev2.Queue{},
