@@ -5,7 +5,9 @@ package ray
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,8 +55,8 @@ func Groups(rc *rayv1.RayCluster, requests func(*corev1.Pod) snapshot.Resources)
 			Request: ofTemplate(w.Template, requests),
 		})
 	}
-	for name := range override {
-		return nil, fmt.Errorf("annotation %s names the group %q, which the RayCluster does not have", v1alpha1.MinReplicasAnnotation, name)
+	if unknown := slices.Sorted(maps.Keys(override)); len(unknown) > 0 {
+		return nil, fmt.Errorf("annotation %s names the group %q, which the RayCluster does not have", v1alpha1.MinReplicasAnnotation, unknown[0])
 	}
 	return groups, nil
 }

@@ -18,10 +18,14 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
+
+	"github.com/capmgr/capmgr/test/bench/decision"
 )
 
 // benchmarks are run in this order. Another one is a line here and a file of its own.
 var benchmarks = []benchmark{
+	{name: "decide-1000", about: "1,000 nodes of 4 GPUs, 2,000 gangs of 5 pods waiting in 100 queues", run: decide(decision.Thousand)},
+	{name: "decide-5000", about: "5,000 nodes in the middle of their life, 5,000 pods waiting", run: decide(decision.FiveThousand)},
 	{name: "bind-gang", about: "a gang of 1 head and 20 GPU workers, from the last GPU advertised to all bound", run: bindGang},
 }
 

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/capmgr/capmgr/test/bench/decision"
+)
+
+// warmEvents is how many events of each kind are averaged.
+const warmEvents = 5
+
+// decide measures decisions on a generated cluster beside Cluster Autoscaler's own placement of the
+// same pods on the same nodes. No control plane takes part. It is one round whatever is asked for:
+// the yardstick alone takes its time.
+func decide(shape decision.Shape) func(context.Context, *bench) ([]measure, error) {
+	return func(_ context.Context, b *bench) ([]measure, error) {
+		b.say("%d nodes, %d pods running, %d waiting", shape.Nodes, shape.Running.Count*shape.Running.Pods, shape.Pending.Count*shape.Pending.Pods)
+		t, err := decision.Measure(shape, warmEvents)
+		if err != nil {
+			return nil, err
+		}
+		millis := func(d time.Duration) []float64 { return []float64{float64(d) / float64(time.Millisecond)} }
+		out := []measure{
+			over("first snapshot", "ms of processor", 0, millis(t.Snapshot)),
+			over("cold decision", "ms of processor", 0, millis(t.Cold)),
+			over("Cluster Autoscaler, same pods and nodes", "ms of processor", 0, millis(t.Yardstick)),
+			over("cold decision in Cluster Autoscaler's time", "ratio", 0.02, []float64{float64(t.Cold) / float64(t.Yardstick)}),
+			over("own state per pod", "bytes", 2048, []float64{t.BytesPerPod}),
+		}
+		for _, e := range decision.Events {
+			out = append(out, over("decision after "+e.Name+", in cold time", "ratio (to be 0.01)", 0, []float64{float64(t.Warm[e.Name]) / float64(t.Snapshot+t.Cold)}))
+		}
+		return out, nil
+	}
+}
