@@ -24,8 +24,8 @@ func TestFlapping(t *testing.T) {
 			m.AssumeRequest(request("x", "g5-a", 1, ago(17*time.Minute)))
 		}, 10 * time.Minute},
 		"OnceForOneRelease": {"three nodes went together and two gangs came: that is one flap", func(m *state.Mirror) {
-			for k := range time.Duration(3) {
-				m.NoteReleased("g5-a", ago(20*time.Minute-k*time.Second))
+			for _, late := range []time.Duration{0, time.Second, 2 * time.Second} {
+				m.NoteReleased("g5-a", ago(20*time.Minute-late))
 			}
 			m.AssumeRequest(request("x", "g5-a", 1, ago(17*time.Minute)))
 			m.AssumeRequest(request("y", "g5-a", 1, ago(16*time.Minute)))

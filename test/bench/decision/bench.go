@@ -2,6 +2,7 @@ package decision
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,7 +39,7 @@ func NewLoad(c *Cluster) (*Load, error) {
 	for _, j := range c.Jobs {
 		l.Mirror.Jobs().OnAdd(j, true)
 	}
-	for _, p := range append(c.Running[:len(c.Running):len(c.Running)], c.Pending...) {
+	for _, p := range append(slices.Clip(c.Running), c.Pending...) {
 		l.Pod(p)
 	}
 	return l, nil

@@ -62,7 +62,7 @@ func TestTheSameShapeGivesTheSamePlan(t *testing.T) {
 		}
 		return string(out)
 	}
-	if text() != text() {
+	if first, second := text(), text(); first != second {
 		t.Error("plans differ")
 	}
 }

@@ -115,7 +115,7 @@ func Gang(name, leaf string, created time.Time, pods, gpus int) (*batchv1.Job, [
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "bench", Name: name, UID: types.UID("job-" + name), CreationTimestamp: metav1.NewTime(created),
 			Labels: map[string]string{v1alpha1.QueueLabel: leaf}, Annotations: map[string]string{v1alpha1.BatchMinMemberAnnotation: strconv.Itoa(pods)}},
-		Spec: batchv1.JobSpec{Parallelism: ptr.To(int32(pods)), Template: corev1.PodTemplateSpec{Spec: podSpec(int64(gpus))}},
+		Spec: batchv1.JobSpec{Parallelism: ptr.To(int32(pods)), Template: corev1.PodTemplateSpec{Spec: podSpec(int64(gpus))}}, //nolint:gosec // a few hundred
 	}
 	members := make([]*corev1.Pod, 0, pods)
 	for k := range pods {
