@@ -62,10 +62,12 @@ func (t *teller) doing(what string) {
 		t.spinner = progress.NewWriter()
 		t.spinner.SetOutputWriter(t.out)
 		t.spinner.SetUpdateFrequency(100 * time.Millisecond)
-		t.spinner.SetMessageLength(60)
+		t.spinner.SetMessageLength(72)
 		t.spinner.SetStyle(progress.StyleCircle)
 		t.spinner.Style().Visibility = progress.StyleVisibility{Time: true, Tracker: true, TrackerOverall: false}
 		t.spinner.SetTrackerLength(12)
+		t.spinner.Style().Options.TimeInProgressPrecision = time.Second
+		t.spinner.Style().Options.TimeDonePrecision = time.Second
 		go t.spinner.Render()
 	}
 	if t.tracker != nil {
