@@ -109,8 +109,8 @@ lint: ## run the linters of .golangci.yaml
 
 .PHONY: verify-generated
 verify-generated: ## check that generated code is what generating gives
-	@$(say) generated 'deep copies'
-	@sums() { find api pkg -name 'zz_generated*' -print0 | sort -z | xargs -0 -r sha256sum; }; \
+	@$(say) generated 'deep copies, protocols'
+	@sums() { find api pkg \( -name 'zz_generated*' -o -name '*.pb.go' \) -print0 | sort -z | xargs -0 -r sha256sum; }; \
 	  before=$$(sums); tools/codegen/generate.sh; after=$$(sums); \
 	  [[ $$before == "$$after" ]] || { echo 'generated files were out of date and are new now; commit them:'; \
 	    diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ { print "  " $$3 }' | sort -u; exit 1; }
@@ -147,8 +147,8 @@ fakeaws: ## build the played AWS into _output/bin
 	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/fakeaws ./test/fakeaws/cmd
 
 .PHONY: generate
-generate: ## write the deep copies of the API types anew
-	@$(say) generate 'deep copies'
+generate: ## write the deep copies of the API types and the protocol code anew
+	@$(say) generate 'deep copies, protocols'
 	@tools/codegen/generate.sh
 
 .PHONY: picture
