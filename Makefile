@@ -79,6 +79,11 @@ test-unit: ## run the tests that need no control plane
 	@$(GOTEST) $$(go list -f '{{.ImportPath}}: {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 	  | grep -v -E '$(MODULE)/test/(localcluster|stack)( |:|$$)' | cut -d : -f 1)
 
+.PHONY: test-ray
+test-ray: ## check the client of Ray's GCS against a real Ray from its wheel; UPDATE=1 records vectors
+	@$(say) test 'a real Ray; a minute more the first time'
+	@TESTFLAGS='$(TESTFLAGS)' test/ray/run.sh $(if $(filter-out 0,$(UPDATE)),-update)
+
 .PHONY: bench
 bench: tools build fakeaws ## measure, into _output/bench.json
 	@$(say) bench $(OUTPUT)/bench.json

@@ -47,7 +47,9 @@ func play(t *testing.T, heads int, opts Options, test func(t *testing.T, f *flee
 			f.heads[name].Answer(idle())
 			targets = append(targets, Target{UID: name, Name: name, Address: name})
 		}
-		opts.Dial = func(ctx context.Context, address string) (net.Conn, error) { return f.heads[address].Dial(ctx, address) }
+		opts.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return f.heads[address].Dial(ctx, address)
+		}
 		opts.Jitter = func(d time.Duration) time.Duration { return d }
 		f.poller = NewPoller(opts)
 		f.poller.Watch(targets)
