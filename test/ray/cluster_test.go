@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +29,7 @@ func startHead(t *testing.T, env ...string) *cluster {
 	if os.Getenv("CAPMGR_RAY") == "" {
 		t.Skip("needs a real Ray: run make test-ray")
 	}
-	home, err := os.MkdirTemp("", "ray")
+	home, err := os.MkdirTemp("", "ray") //nolint:usetesting // t.TempDir's path is too long for a socket's
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,7 @@ func (c *cluster) start(t *testing.T, pod, group string, flags ...string) {
 	args := append([]string{"start", "--disable-usage-stats", "--include-log-monitor=false",
 		"--object-store-memory=80000000", "--node-ip-address=" + ownAddress(t)}, flags...)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("CAPMGR_RAY"), "ray"), args...)
-	cmd.Env = append(c.env, "RAY_CLOUD_INSTANCE_ID="+pod, "RAY_NODE_TYPE_NAME="+group)
+	cmd.Env = slices.Concat(c.env, []string{"RAY_CLOUD_INSTANCE_ID=" + pod, "RAY_NODE_TYPE_NAME=" + group})
 	// Its processes keep the output open: a pipe would be waited for.
 	out := filepath.Join(c.home, pod+".out")
 	f, err := os.Create(out)
