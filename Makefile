@@ -84,6 +84,11 @@ test-properties: ## check the properties of decisions on 200,000 random clusters
 	@$(say) test 'properties of decisions'
 	@go test -race -timeout 30m ./pkg/scheduler -run 'TestDecision|TestNoGang' -rapid.checks=50000
 
+.PHONY: test-ray
+test-ray: ## check the client of Ray's GCS against a real Ray from its wheel; UPDATE=1 records vectors
+	@$(say) test 'a real Ray; a minute more the first time'
+	@TESTFLAGS='$(TESTFLAGS)' test/ray/run.sh $(if $(filter-out 0,$(UPDATE)),-update)
+
 .PHONY: bench
 bench: tools build fakeaws ## measure, into _output/bench.json
 	@$(say) bench $(OUTPUT)/bench.json
@@ -114,8 +119,8 @@ lint: ## run the linters of .golangci.yaml
 
 .PHONY: verify-generated
 verify-generated: ## check that generated code is what generating gives
-	@$(say) generated 'deep copies'
-	@sums() { find api pkg -name 'zz_generated*' -print0 | sort -z | xargs -0 -r sha256sum; }; \
+	@$(say) generated 'deep copies, protocols'
+	@sums() { find api pkg \( -name 'zz_generated*' -o -name '*.pb.go' \) -print0 | sort -z | xargs -0 -r sha256sum; }; \
 	  before=$$(sums); tools/codegen/generate.sh; after=$$(sums); \
 	  [[ $$before == "$$after" ]] || { echo 'generated files were out of date and are new now; commit them:'; \
 	    diff <(echo "$$before") <(echo "$$after") | awk '/^[<>]/ { print "  " $$3 }' | sort -u; exit 1; }
@@ -152,8 +157,8 @@ fakeaws: ## build the played AWS into _output/bin
 	@CGO_ENABLED=0 go build -trimpath -o $(BIN)/fakeaws ./test/fakeaws/cmd
 
 .PHONY: generate
-generate: ## write the deep copies of the API types anew
-	@$(say) generate 'deep copies'
+generate: ## write the deep copies of the API types and the protocol code anew
+	@$(say) generate 'deep copies, protocols'
 	@tools/codegen/generate.sh
 
 .PHONY: picture

@@ -35,7 +35,7 @@ var rules = []rule{
 			"pkg/scaling":   {"pkg/snapshot", "pkg/plan"},
 			"pkg/scheduler": {"pkg/snapshot", "pkg/plan", "pkg/scaling"},
 			"pkg/fit":       {"pkg/snapshot"},
-			"pkg/ray":       {"pkg/snapshot", "api"},
+			"pkg/ray":       {"pkg/ray", "pkg/snapshot", "api"},
 			"pkg/cloud":     {"pkg/cloud"},
 			"pkg/state":     {"pkg/snapshot", "pkg/fit", "pkg/ray", "pkg/cloud", "api"},
 			"pkg/execute":   {"pkg/snapshot", "pkg/plan", "pkg/fit", "pkg/ray", "pkg/cloud", "pkg/state", "api"},
@@ -101,11 +101,13 @@ var rules = []rule{
 			{path: "pkg/ray", source: `import "k8s.io/client-go/dynamic"`},
 			{path: "pkg/loop", source: "func f(ctx any, e E) { e.Client.Status().Update(ctx, nil) }"},
 			{path: manager, source: "func f(ctx any, w W) { w.provider.Terminate(ctx, nil) }"},
+			{path: "pkg/state", source: "func f(ctx any, p P) { p.Drain(ctx, \"uid\", nil) }"},
 			{path: manager, source: "func f(cmd C, k K) { k.Pods(\"a\").EvictV1(cmd.Context(), nil) }"},
 		},
 		kept: []fixture{
 			{path: "pkg/execute", source: "func f(ctx any, c C) { c.Create(ctx, nil) }"},
 			{path: "pkg/cloud/aws", source: "func f(ctx any, c C) { c.Terminate(ctx, nil) }"},
+			{path: "pkg/ray/gcs", source: "func f(ctx any, c C) { c.Drain(ctx, nil) }"},
 			{path: manager, source: "import \"os\"\nvar f, _ = os.Create(\"plan.json\")"},
 		},
 	},
@@ -160,6 +162,22 @@ var rules = []rule{
 			{path: manager, deps: []string{autoscaler + "processors/nodes"}},
 		},
 		kept: []fixture{{path: manager, deps: []string{autoscaler + "cloudprovider", autoscaler + "simulator/framework"}}},
+	},
+	{
+		// The answers of heads are values: who decides by them is not linked with the wire.
+		name: "what Ray said is free of how it was said",
+		check: both(
+			linksNone([]string{"pkg/ray/demand"}, "google.golang.org", "k8s.io/client-go", "github.com/ray-project"),
+			importedOnlyBy([]string{"github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"}, map[string][]string{
+				"": {"pkg/ray/gcs", "test"},
+			})),
+		broken: []fixture{
+			{path: "pkg/ray/demand", deps: []string{"google.golang.org/grpc"}},
+			{path: "pkg/state", source: `import _ "github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"`},
+		},
+		kept: []fixture{
+			{path: "pkg/ray/gcs", deps: []string{"google.golang.org/grpc"}, source: `import _ "github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"`},
+		},
 	},
 	{
 		// It needs cgo, and the manager's image has no C library.
