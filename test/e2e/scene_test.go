@@ -244,6 +244,14 @@ func (s *scene) tell(ctx context.Context, t *testing.T, namespace string) {
 	for _, p := range pods.Items {
 		t.Logf("pod/%s: node %q, phase %s, deleted %v", p.Name, p.Spec.NodeName, p.Status.Phase, p.DeletionTimestamp)
 	}
+	nodes := &corev1.NodeList{}
+	if err := s.Client.List(ctx, nodes); err != nil {
+		t.Logf("nodes: %v", err)
+	}
+	for _, n := range nodes.Items {
+		gpus := n.Status.Allocatable[v1alpha1.GPUResource]
+		t.Logf("node/%s: %s, GPUs %s, taints %v, conditions %v", n.Name, n.Spec.ProviderID, gpus.String(), n.Spec.Taints, n.Status.Conditions)
+	}
 	requests := &v1alpha1.CapacityRequestList{}
 	if err := s.Client.List(ctx, requests, client.InNamespace(namespace)); err != nil {
 		t.Logf("CapacityRequests: %v", err)
