@@ -79,6 +79,19 @@ test-unit: ## run the tests that need no control plane
 	@$(GOTEST) $$(go list -f '{{.ImportPath}}: {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... \
 	  | grep -v -E '$(MODULE)/test/(localcluster|stack)( |:|$$)' | cut -d : -f 1)
 
+.PHONY: test-faults
+test-faults: ## run 10,000 seeds of the loop with random faults in virtual time; SEEDS=n sets the number, FROM=n the first
+	@$(say) test '$(SEEDS) seeds from $(FROM), those that ever failed first'
+	@mkdir -p $(OUTPUT)
+	@go test -c -o $(OUTPUT)/faults.test ./test/faults
+	@# One process for each processor: the bubbles of virtual time share a source of jitter in one.
+	@n=$$(nproc); each=$$(( ($(SEEDS) + n - 1) / n )); \
+	  seq 0 $$((n - 1)) | xargs -P "$$n" -I{} bash -c \
+	    "$(OUTPUT)/faults.test -test.timeout 6h -faults.runs $$each -faults.from \$$(( $(FROM) + {} * $$each ))"
+
+SEEDS ?= 10000
+FROM  ?= 1
+
 .PHONY: bench
 bench: tools build fakeaws ## measure, into _output/bench.json
 	@$(say) bench $(OUTPUT)/bench.json

@@ -288,7 +288,7 @@ func newWorld(seed uint64) *world {
 		config: &v1alpha1.Config{Queues: map[string]v1alpha1.QueueConfiguration{}},
 		pods:   map[string]*corev1.Pod{}, nodes: map[string]*corev1.Node{}, queues: map[string]*queuev2.Queue{},
 		clusters: map[string]*rayv1.RayCluster{}, requests: map[string]*v1alpha1.CapacityRequest{},
-		groups: map[string]*group{}, tokens: map[string]*launch{}, unwhole: map[types.UID]time.Duration{}, kept: map[string]time.Duration{}, ran: map[types.UID]bool{}}
+		groups: map[string]*group{}, tokens: map[string]*launch{}, unwhole: map[types.UID]time.Duration{}, kept: map[string]time.Duration{}, ran: map[types.UID]bool{}, evicted: map[string]time.Time{}}
 	number := func(from, to int) *int32 { n := int32(from + r.IntN(to-from+1)); return &n } //nolint:gosec // small
 	var ladder []string
 	for k := range 2 + r.IntN(2) {

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -83,9 +84,29 @@ func (w *world) checkBook(r *v1alpha1.CapacityRequest) {
 			used += fit.Requests(p).MilliGPU
 		}
 	}
-	if limit >= 0 && float64(used+w.leastGPUs(rc)) > limit*1000 {
-		w.violate("%s is bought for %s, which its queue's limit does not let run: %d used, %d asked, limit %g", r.Name, rc.Name, used, w.leastGPUs(rc), limit)
+	if limit >= 0 && float64(used+least) > limit*1000 {
+		w.doubts = append(w.doubts, doubt{time.Now(), r.Spec.Queue, fmt.Sprintf(
+			"%s is bought for %s, which its queue's limit does not let run: %d used, %d asked, limit %g", r.Name, rc.Name, used, least, limit)})
 	}
+}
+
+// doubt is a purchase above a limit. It is none where the same plan evicts others of the queue, which
+// is seen a moment later.
+type doubt struct {
+	at    time.Time
+	queue string
+	text  string
+}
+
+// settleDoubts looks whether the evictions came that purchases counted on.
+func (w *world) settleDoubts() {
+	const moment = 10 * time.Second
+	for _, d := range w.doubts {
+		if time.Since(d.at) > moment && d.at.Sub(w.evicted[d.queue]).Abs() > moment {
+			w.violate("%s", d.text)
+		}
+	}
+	w.doubts = slices.DeleteFunc(w.doubts, func(d doubt) bool { return time.Since(d.at) > moment })
 }
 
 func (w *world) leastGPUs(rc *rayv1.RayCluster) (n int64) {
@@ -197,6 +218,7 @@ func (w *world) lostNodes(rc *rayv1.RayCluster) bool {
 // nobody could mend is nobody's fault.
 func (w *world) watchOver(alive time.Duration) {
 	w.up += alive
+	w.settleDoubts()
 	for _, k := range sorted(w.clusters) {
 		rc := w.clusters[k]
 		// One that was whole and lost a member may wait for a node that comes in its place.

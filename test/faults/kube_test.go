@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -95,6 +96,7 @@ func (a podAPI) EvictV1(ctx context.Context, e *policyv1.Eviction) error {
 			return apierrors.NewConflict(anything, e.Name, nil)
 		}
 		w.note("evicted %s", p.Name)
+		w.evicted[queueOf(p)] = time.Now()
 		w.deletePod(p)
 		return nil
 	}))

@@ -37,7 +37,9 @@ type world struct {
 	unwhole  map[types.UID]time.Duration // how long gangs have been partial
 	kept     map[string]time.Duration    // how long instances of failed purchases have lived
 	ran      map[types.UID]bool          // gangs that were whole once
-	broken   []string                    // violated invariants
+	doubts   []doubt
+	evicted  map[string]time.Time // by queue: when pods of it were last evicted
+	broken   []string             // violated invariants
 	story    []string
 	launches int
 	lives    int
