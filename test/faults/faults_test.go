@@ -43,7 +43,7 @@ import (
 var failedOnce string
 
 var (
-	runs = flag.Int("faults.runs", 30, "how many seeds are run, besides those that failed once")
+	runs = flag.Int("faults.runs", 5, "how many seeds are run, besides those that failed once")
 	from = flag.Uint64("faults.from", 1, "the first of the seeds")
 	only = flag.Bool("faults.story", false, "tell what happened, also of a run that holds")
 )
