@@ -21,6 +21,11 @@ func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
 	if r == nil || isTrue(r, string(s.State)) {
 		return nil // gone, or said before
 	}
+	if s.State == plan.RequestReleased && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
+		// What the launch brought is not written down yet. A request that is over is never looked at
+		// again: were this process to die now, nobody would give back what came of a failed launch.
+		return nil // the next decision says it again
+	}
 	conditions := []metav1.Condition{condition(string(s.State), true, s.Reason, s.Message)}
 	ready := r.Status.ReadyNodes
 	switch s.State {

@@ -37,7 +37,8 @@ func (e *Executor) terminateOne(ctx context.Context, group string, s plan.Termin
 	}
 	if s.Node != "" {
 		if err := e.taint(ctx, s.Node); err != nil {
-			return fmt.Errorf("terminate %s: %w", s.Instance, err)
+			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
+			return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s: %w", s.Instance, err))
 		}
 		if who, err := e.occupied(ctx, s.Node); err != nil || who != "" {
 			if err == nil {
@@ -82,10 +83,16 @@ func (e *Executor) reopen(ctx context.Context, node string, because error) error
 	if node == "" {
 		return because
 	}
-	if err := e.untaint(ctx, node); err != nil && because == nil {
-		return err
+	for pace := again; ; {
+		err := e.untaint(ctx, node)
+		if err == nil {
+			return because
+		}
+		e.Log.Info("Opening a node again failed; trying again", "node", node, "reason", err.Error())
+		if !sleep(ctx, pace.Step()) {
+			return because // a successor opens what it finds closed
+		}
 	}
-	return because
 }
 
 // ReopenDraining takes the draining taint off every node that carries it: at the start, no

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
@@ -60,8 +61,36 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 		}
 		g.Instances = append(g.Instances, out)
 	}
+	b.unlisted(g)
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
 	g.Template = template(g, c, seen)
+}
+
+// listingLag is how long the cloud's listing may lag behind a launch's own answer.
+const listingLag = time.Minute
+
+// unlisted adds the instances of purchases that were over before the cloud listed them, because the
+// gang found other room or went: they cost from their first second on, and no booking counts them.
+func (b *builder) unlisted(g *snapshot.NodeGroup) {
+	for _, r := range b.history {
+		launched := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
+		if launched == nil || launched.Status != "True" || meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
+			b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
+			continue
+		}
+		for _, n := range r.Status.Nodes {
+			for _, id := range n.Instances {
+				listed := slices.ContainsFunc(g.Instances, func(i snapshot.Instance) bool { return i.ID == id })
+				if n.NodeGroup == g.Name && !listed {
+					g.Instances = append(g.Instances, snapshot.Instance{ID: id, Zone: g.Zone, State: snapshot.InstancePending, Launched: launched.LastTransitionTime.Time})
+				}
+			}
+		}
+	}
+}
+
+func requestKey(r *v1alpha1.CapacityRequest) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
 }
 
 // returns are the instances of purchases that failed: the executor gives them back, and until the
