@@ -123,8 +123,12 @@ func (r *bindResult) add(a plan.Assignment, err error) {
 // server refuses for good, the members that were bound are evicted, so that no half of a gang stays,
 // and the gang waits before it is tried again.
 func (e *Executor) repair(ctx context.Context, r *bindResult) error {
-	for _, a := range r.failed {
-		e.Mirror.Forget(types.UID(a.UID))
+	for k, a := range r.failed {
+		if answered(r.errs[k]) {
+			e.Mirror.Forget(types.UID(a.UID))
+			continue
+		}
+		e.once("verify "+a.UID, func() { e.verify(ctx, a) })
 	}
 	err := errors.Join(r.errs...)
 	if !refused(r.errs) {
@@ -137,6 +141,36 @@ func (e *Executor) repair(ctx context.Context, r *bindResult) error {
 		}
 	}
 	return err
+}
+
+// answered says whether the API server said that a bind did not happen. A lost connection, a time-out
+// or a server in trouble says nothing: the bind may have been made.
+func answered(err error) bool {
+	switch apierrors.ReasonForError(err) {
+	case metav1.StatusReasonNotFound, metav1.StatusReasonConflict, metav1.StatusReasonForbidden, metav1.StatusReasonInvalid,
+		metav1.StatusReasonBadRequest, metav1.StatusReasonUnauthorized, metav1.StatusReasonTooManyRequests:
+		return true
+	default:
+		return false
+	}
+}
+
+// verify finds out what became of a bind whose answer was lost. Until then it is assumed to have been
+// made: room that may be taken must not be given to others.
+func (e *Executor) verify(ctx context.Context, a plan.Assignment) {
+	for pace := again; ; {
+		pod, err := e.Kube.CoreV1().Pods(a.Namespace).Get(ctx, a.Pod, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err), err == nil && (string(pod.UID) != a.UID || pod.Spec.NodeName == ""):
+			e.Mirror.Forget(types.UID(a.UID))
+			return
+		case err == nil:
+			return // it was made; the watch will show it
+		}
+		if !sleep(ctx, pace.Step()) {
+			return
+		}
+	}
 }
 
 // refused says whether any bind was rejected for what it is, rather than for when it came.

@@ -102,6 +102,18 @@ func (a podAPI) EvictV1(ctx context.Context, e *policyv1.Eviction) error {
 	}))
 }
 
+func (a podAPI) Get(ctx context.Context, name string, _ metav1.GetOptions) (*corev1.Pod, error) {
+	out := &corev1.Pod{}
+	return out, a.l.call(ctx, "get pod "+name, false, errAway, nil, a.l.locked(func() error {
+		p := a.l.w.pods[a.namespace+"/"+name]
+		if p == nil {
+			return missing(name)
+		}
+		p.DeepCopyInto(out)
+		return nil
+	}))
+}
+
 func (a podAPI) List(ctx context.Context, o metav1.ListOptions) (*corev1.PodList, error) {
 	node := strings.TrimPrefix(o.FieldSelector, "spec.nodeName=")
 	out := &corev1.PodList{}
