@@ -154,7 +154,7 @@ func (p provider) Terminate(ctx context.Context, c cloud.GroupConfig, ids []stri
 		for _, i := range g.instances {
 			if slices.Contains(ids, i.id) && i.ends.IsZero() {
 				w.note("terminated %s", i.id)
-				w.checkTerminate(g, i)
+				w.checkTerminate(i)
 				i.ends = time.Now().Add(15 * time.Second)
 			}
 		}

@@ -57,7 +57,7 @@ func (d *dice) endFaults() {
 // life is one process of the manager. A dead one has no effects any more.
 type life struct {
 	w      *world
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of one life of the manager, which this is
 	cancel context.CancelFunc
 }
 

@@ -294,10 +294,10 @@ func newWorld(seed uint64) *world {
 	for k := range 2 + r.IntN(2) {
 		g := &group{name: fmt.Sprintf("g%d", k), max: 4 + r.IntN(6), zone: "z-" + fmt.Sprint(k%2), price: 1 + float64(k)*0.5,
 			shape: cloud.Shape{MilliCPU: 4000, Memory: 14 << 30, GPUs: 1, Pods: 20}}
-		switch {
-		case k == 1:
+		switch k {
+		case 1:
 			g.shape.MilliCPU, g.shape.Memory, g.shape.GPUs, g.price = 46000, 180<<30, 4, 5.6
-		case k == 2:
+		case 2:
 			g.shape.MilliCPU, g.shape.GPUs, g.price = 8000, 0, 0.2
 		}
 		w.groups[g.name] = g

@@ -181,7 +181,7 @@ func (w *world) checkQueue(next *v1alpha1.CapacityRequest) {
 }
 
 // checkTerminate says why an instance must not be ended.
-func (w *world) checkTerminate(g *group, i *instance) {
+func (w *world) checkTerminate(i *instance) {
 	if pods := w.podsOn(i.node); len(pods) > 0 {
 		w.violate("terminated %s, on which %s runs", i.id, pods[0].Name)
 	}
