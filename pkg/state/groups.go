@@ -81,7 +81,8 @@ func (b *builder) unlisted(g *snapshot.NodeGroup) {
 		for _, n := range r.Status.Nodes {
 			for _, id := range n.Instances {
 				listed := slices.ContainsFunc(g.Instances, func(i snapshot.Instance) bool { return i.ID == id })
-				if n.NodeGroup == g.Name && !listed {
+				// One that was listed before is not late: it is gone.
+				if n.NodeGroup == g.Name && !listed && !b.m.listed[id] {
 					g.Instances = append(g.Instances, snapshot.Instance{ID: id, Zone: g.Zone, State: snapshot.InstancePending, Launched: launched.LastTransitionTime.Time})
 				}
 			}

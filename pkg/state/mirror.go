@@ -41,6 +41,7 @@ type Mirror struct {
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
 	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
 	groups   map[string]cloud.Group                  // by group name, as last observed
+	listed   map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
 	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
@@ -85,6 +86,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		past:           map[types.UID]*v1alpha1.CapacityRequest{},
 		groups:         map[string]cloud.Group{},
+		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
 		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
@@ -173,6 +175,9 @@ func (m *Mirror) SetGroups(groups []cloud.Group) {
 		m.kept.allNodes = true
 		for _, g := range groups {
 			m.groups[g.Name] = g
+			for _, i := range g.Instances {
+				m.listed[i.ID] = true
+			}
 		}
 		m.observed = true
 	})

@@ -1,0 +1,30 @@
+package state_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud"
+)
+
+// What a purchase that is over brought counts until the cloud lists it, and not again once it has
+// been listed and is gone: a gang would wait for nodes that were given back.
+func TestInstancesThatWereListedAndAreGoneDoNotCome(t *testing.T) {
+	m := newMirror()
+	m.AssumeRequest(request("x", "g5-a", 1, ago(30*time.Second), came("g5-a", "i-1"),
+		is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(30*time.Second)),
+		is(v1alpha1.ConditionReleased, v1alpha1.ReasonGangPlaced, ago(20*time.Second))))
+	members := func() int { return len(m.Snapshot(noon).NodeGroup("g5-a").Instances) }
+	if got := members(); got != 1 {
+		t.Errorf("launched half a minute ago and not listed yet: %d instances, want 1", got)
+	}
+	m.SetGroups([]cloud.Group{market("g5-a", "us-east-1a", cloud.Instance{ID: "i-1", InService: true})})
+	if got := members(); got != 1 {
+		t.Errorf("listed: %d instances, want 1", got)
+	}
+	m.SetGroups([]cloud.Group{market("g5-a", "us-east-1a")})
+	if got := members(); got != 0 {
+		t.Errorf("listed before, and gone: %d instances, want 0", got)
+	}
+}
