@@ -5,7 +5,11 @@
 // hang off Pod and Node for the fit check only: accounting and ordering use the integer fields.
 package snapshot
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Snapshot is one consistent view of cluster, queues, gangs and node groups.
 type Snapshot struct {
@@ -49,30 +53,29 @@ type Bounds struct {
 
 // Node finds a node by name, or nil.
 func (s *Snapshot) Node(name string) *Node {
-	for _, n := range s.Nodes {
-		if n.Name == name {
-			return n
-		}
-	}
-	return nil
+	return find(s.Nodes, name, func(n *Node) string { return n.Name })
+}
+
+// Gang finds a gang by ID, or nil.
+func (s *Snapshot) Gang(id GangID) *Gang {
+	return find(s.Gangs, id, func(g *Gang) GangID { return g.ID })
 }
 
 // Queue finds a queue by name, or nil.
 func (s *Snapshot) Queue(name string) *Queue {
-	for _, q := range s.Queues {
-		if q.Name == name {
-			return q
-		}
-	}
-	return nil
+	return find(s.Queues, name, func(q *Queue) string { return q.Name })
 }
 
 // NodeGroup finds a node group by name, or nil.
 func (s *Snapshot) NodeGroup(name string) *NodeGroup {
-	for _, g := range s.NodeGroups {
-		if g.Name == name {
-			return g
-		}
+	return find(s.NodeGroups, name, func(g *NodeGroup) string { return g.Name })
+}
+
+// find looks in a list that is sorted by name.
+func find[T any, N cmp.Ordered](list []*T, name N, nameOf func(*T) N) *T {
+	at, there := slices.BinarySearchFunc(list, name, func(v *T, name N) int { return cmp.Compare(nameOf(v), name) })
+	if !there {
+		return nil
 	}
-	return nil
+	return list[at]
 }
