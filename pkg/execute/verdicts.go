@@ -28,7 +28,7 @@ type verdictWriter struct {
 }
 
 // submit takes over the verdicts of a plan. Those that say nothing new are dropped.
-func (w *verdictWriter) submit(ctx context.Context, e *Executor, verdicts []plan.Verdict) {
+func (w *verdictWriter) submit(ctx context.Context, e *Executor, verdicts []*plan.Verdict) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.latest == nil {
@@ -48,7 +48,7 @@ func (w *verdictWriter) submit(ctx context.Context, e *Executor, verdicts []plan
 		if _, waits := w.latest[uid]; !waits {
 			w.pending = append(w.pending, uid)
 		}
-		w.latest[uid] = v
+		w.latest[uid] = *v
 	}
 	for uid := range w.written {
 		if !known[uid] {

@@ -23,6 +23,8 @@ type Loop struct {
 	Log      logr.Logger
 	Now      func() time.Time
 	Synced   func(ctx context.Context) bool // waits until every informer has delivered its first list
+
+	decider *scheduler.Decider
 }
 
 const (
@@ -46,6 +48,7 @@ func (l *Loop) Start(ctx context.Context) error {
 		return fmt.Errorf("recover: %w", err)
 	}
 	l.Executor.Resume(ctx)
+	l.decider = scheduler.NewDecider(l.Fit)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -69,7 +72,7 @@ func (l *Loop) Start(ctx context.Context) error {
 func (l *Loop) once(ctx context.Context) time.Duration {
 	s := l.Mirror.Snapshot(l.Now())
 	l.Fit.Begin(s)
-	p := scheduler.Decide(s, l.Fit)
+	p := l.decider.Decide(s)
 	if len(p.Steps) > 0 {
 		l.Log.V(1).Info("Decided", "rev", p.Rev, "steps", len(p.Steps), "gangs", len(p.Verdicts))
 	}

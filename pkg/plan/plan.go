@@ -13,10 +13,10 @@ import (
 
 // Plan is one decision.
 type Plan struct {
-	Rev      uint64        `json:"rev"` // of the snapshot that was decided on
-	Steps    []Step        `json:"-"`   // in the order in which they are to be taken
-	Verdicts []Verdict     `json:"verdicts"`
-	Queues   []QueueReport `json:"queues"` // by name
+	Rev      uint64        `json:"rev"`      // of the snapshot that was decided on
+	Steps    []Step        `json:"-"`        // in the order in which they are to be taken
+	Verdicts []*Verdict    `json:"verdicts"` // by gang ID; one that says the same as in the last plan may be the same pointer
+	Queues   []QueueReport `json:"queues"`   // by name
 
 	// NextLook is when time alone may change the decision (an idle node falls due, a back-off
 	// ends); zero when only an event can.

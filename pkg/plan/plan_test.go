@@ -50,7 +50,7 @@ func TestStepsReadAsOneLine(t *testing.T) {
 func TestFprintShowsStepsThenVerdicts(t *testing.T) {
 	p := &plan.Plan{
 		Steps: []plan.Step{plan.TerminateNode{Group: "g5", Instance: "i-1", Node: "n1", Because: "idle for 5m0s"}},
-		Verdicts: []plan.Verdict{
+		Verdicts: []*plan.Verdict{
 			{Gang: train, Queue: "team-a", Reason: plan.WaitingForNodes, Message: "no room is free; 5 pods wait together",
 				Doing: "Buying 4 of g5 for $4.02/h", ETA: nine.Add(4 * time.Minute)},
 			{Gang: serve, Reason: plan.QueueNotFound, Message: "it names no queue", Advice: "Set the label"},
@@ -76,7 +76,7 @@ func TestJSONKeepsTheKindOfEachStep(t *testing.T) {
 	p := &plan.Plan{Rev: 7, Steps: []plan.Step{
 		plan.Bind{Gang: train, Queue: "team-a", Assignments: []plan.Assignment{{Namespace: "ml", Pod: "a", UID: "u", Node: "n1"}}},
 		plan.Settle{Request: "r", State: plan.RequestReady},
-	}, Verdicts: []plan.Verdict{{Gang: train, Reason: plan.Running, Message: "its pod is bound", Previous: "x", Early: true}}}
+	}, Verdicts: []*plan.Verdict{{Gang: train, Reason: plan.Running, Message: "its pod is bound", Previous: "x", Early: true}}}
 	data, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)

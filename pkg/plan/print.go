@@ -14,7 +14,8 @@ func Fprint(w io.Writer, p *Plan) {
 	for _, s := range p.Steps {
 		fmt.Fprintln(w, s)
 	}
-	for _, v := range p.Verdicts {
+	for _, said := range p.Verdicts {
+		v := *said
 		queue := "no queue"
 		if v.Queue != "" {
 			queue = "queue " + v.Queue

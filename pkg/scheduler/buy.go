@@ -20,7 +20,7 @@ func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	queues := d.ledger.chain(w.gang.Queue)
 	bounds := scaling.BoundsOf(d.s, queues)
 	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
-	classes := byClass(w.muster.missing)
+	classes := byClass(w.missing)
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
 	if !ok {
 		b.refuse(classes[stuck], f)
@@ -107,7 +107,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 		b.remember(o)
 		return false
 	}
-	mark, slots, before := room.mark(), len(room.slots), b.opened[o.Group.Name]
+	mark, slots, before := room.mark(), len(room.bought), b.opened[o.Group.Name]
 	for _, p := range class {
 		if room.placeOne(p, b.gang.ID, bought) {
 			continue
@@ -123,7 +123,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 			}
 		}
 		room.undo(mark)
-		room.truncate(slots)
+		room.close(slots)
 		more := b.opened[o.Group.Name] - before
 		b.d.budget.Return(b.queues, o.Group, more)
 		b.opened[o.Group.Name] = before
@@ -234,11 +234,11 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 		v.ETA = bad.Until
 	case b.elsewhere != nil:
 		b.work.say(&blocked{plan.NoMatchingNodeGroup,
-			fmt.Sprintf("its GPU pods stay in one zone, and node group %s, which has room for pod %s, is in %s", b.elsewhere.Group.Name, class[0].Name, b.elsewhere.Group.Zone),
+			fmt.Sprintf("its GPU pods stay in one zone, and node group %s, which has room for pods of group %s, is in %s", b.elsewhere.Group.Name, class[0].Group, b.elsewhere.Group.Zone),
 			"Configure a node group in the same zone, or set the annotation capmgr.io/zones: any"})
 	default:
 		b.work.say(&blocked{plan.NoMatchingNodeGroup,
-			fmt.Sprintf("pod %s (%s) fits no node that queue %s can buy", class[0].Name, class[0].Request, b.gang.Queue),
+			fmt.Sprintf("a pod of group %s (%s) fits no node that queue %s can buy", class[0].Group, class[0].Request, b.gang.Queue),
 			"Ask for less per pod, or have a node group of this shape configured for the queue"})
 	}
 }

@@ -76,7 +76,7 @@ func (s *vectors) from(k int, so worth) bool {
 			return true
 		}
 		room, zone := s.b.d.room, s.b.zone
-		mark, slots := room.mark(), len(room.slots)
+		mark, slots := room.mark(), len(room.bought)
 		opened, done := s.b.fill(s.classes[k], c.pick)
 		if !done {
 			continue
@@ -89,7 +89,7 @@ func (s *vectors) from(k int, so worth) bool {
 		}
 		over := s.from(k+1, next)
 		room.undo(mark)
-		room.truncate(slots)
+		room.close(slots)
 		if opened > 0 {
 			s.b.d.budget.Return(s.b.queues, c.offer.Group, opened)
 			s.b.opened[c.offer.Group.Name] -= opened

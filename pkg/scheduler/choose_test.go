@@ -181,7 +181,7 @@ func TestNoZoneHasItAll(t *testing.T) {
 	asks(g, 0, "cores", snapshot.Resources{MilliCPU: 2000, Memory: 1 << 30, MilliGPU: 1000})
 	asks(g, 1, "big", snapshot.Resources{MilliCPU: 1000, Memory: 1 << 30, MilliGPU: 4000})
 	v := w.verdict("train")
-	want := "its GPU pods stay in one zone, and node group four-b, which has room for pod train-1, is in b"
+	want := "its GPU pods stay in one zone, and node group four-b, which has room for pods of group w, is in b"
 	if v.Reason != plan.NoMatchingNodeGroup || v.Message != want || !strings.Contains(v.Advice, "capmgr.io/zones: any") {
 		t.Errorf("got %s: %s. %s", v.Reason, v.Message, v.Advice)
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
-	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // converge brings queues whose limit was lowered below their use back under it, a bounded number of
@@ -35,14 +34,11 @@ func (d *decision) converge() {
 
 // surplusOf is the chunk below an account whose end costs least and gives back some of a resource.
 func (d *decision) surplusOf(a *account, dim dimension) *chunk {
-	if d.victims == nil {
-		d.victims = newVictims(d.s, d.evicted)
-	}
 	var best *chunk
 	var least cost
-	for _, c := range d.victims.chunks {
+	for c := range d.stock().below(a, d.ledger) {
 		pods, request := c.left(d.evicted)
-		if len(pods) == 0 || dim.of(request) == 0 || !d.below(c.gang, a) {
+		if len(pods) == 0 || dim.of(request) == 0 {
 			continue
 		}
 		if cost := d.costOf(c, false); best == nil || cost.compare(least) < 0 {
@@ -50,15 +46,6 @@ func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 		}
 	}
 	return best
-}
-
-func (d *decision) below(g *snapshot.Gang, a *account) bool {
-	for q := d.ledger.accounts[g.Queue]; q != nil; q = q.parent {
-		if q == a {
-			return true
-		}
-	}
-	return false
 }
 
 // end evicts a chunk for no other gang's sake. Chunks of one gang are one step.

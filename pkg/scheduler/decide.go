@@ -19,16 +19,37 @@ type Fitter interface {
 }
 
 // Decide makes the plan for a snapshot. The same snapshot gives the same plan.
-func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
+func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan { return NewDecider(fit).Decide(s) }
+
+// Decider decides again and again, and does not work out anew what has not changed since the last time:
+// values in the snapshot that are the same pointers as before. Its plans are those of Decide. It belongs
+// to one goroutine.
+type Decider struct {
+	fit   Fitter
+	world *world
+}
+
+// NewDecider returns a Decider that has seen nothing yet.
+func NewDecider(fit Fitter) *Decider { return &Decider{fit: fit, world: newWorld(fit, nil)} }
+
+// Decide makes the plan for a snapshot.
+func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
+	if !dr.world.follow(s) {
+		dr.world = newWorld(dr.fit, s.Queues)
+		dr.world.follow(s)
+	}
+	defer dr.world.rest()
 	d := &decision{
+		world:     dr.world,
 		s:         s,
 		plan:      &plan.Plan{Rev: s.Rev},
-		ledger:    newLedger(s),
-		room:      newRoom(s, fit),
+		ledger:    dr.world.ledger,
+		room:      dr.world.room,
 		offers:    scaling.Offers(s),
 		settled:   map[*snapshot.Booking]bool{},
 		bound:     map[snapshot.GangID]bool{},
 		evicted:   map[string]bool{},
+		struck:    map[snapshot.GangID]int{},
 		unfit:     map[string][]snapshot.Unfit{},
 		hopeless:  map[string]*failure{},
 		powerless: map[rights]bool{},
@@ -38,35 +59,38 @@ func Decide(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()
 	d.converge()
-	works := d.takeIn()
-	d.serve(works)
-	d.wind(works)
+	d.takeIn()
+	d.serve()
+	d.wind()
 	return d.plan
 }
 
 // decision is the state of one call of Decide.
 type decision struct {
+	world  *world
 	s      *snapshot.Snapshot
 	plan   *plan.Plan
 	ledger *ledger
 	room   *room
 	offers []scaling.Offer
 	budget *scaling.Budget
+	works  []*work
 
 	settled map[*snapshot.Booking]bool // bookings that this decision has said something final of, or Ready
 
 	bound        map[snapshot.GangID]bool // gangs that this decision binds pods of: no victims
-	victims      *victims                 // built when first needed
 	evicted      map[string]bool          // pod UIDs that this decision evicts
+	struck       map[snapshot.GangID]int  // how many of those for no other gang's sake
 	spentVictims int
 	evictions    []plan.Step
 
 	unfit map[string][]snapshot.Unfit // by node group: what this decision learned beyond the snapshot
 
-	// Room only shrinks in the course of a decision. So whatever is like a gang that failed before
-	// it fails too, and need not be tried.
+	// Room only shrinks in the course of a decision, but where something is given up. So whatever is
+	// like a gang that failed before it fails too, and need not be tried.
 	hopeless  map[string]*failure // by shape: no room, there or coming
 	powerless map[rights]bool     // no room by eviction either
+	freed     int                 // how often something was given up
 }
 
 // failure is what stood in the way of a shape of gang.
@@ -83,7 +107,7 @@ func (f *failure) text() string {
 	if f.of == 1 {
 		return fmt.Sprintf("it fits no node (%s)", firstOf(f.why))
 	}
-	return fmt.Sprintf("there is room for %d of %s; %s fits no node (%s)", f.found, pods(f.of), f.pod.Name, firstOf(f.why))
+	return fmt.Sprintf("there is room for %d of %s; the next, of group %s, fits no node (%s)", f.found, pods(f.of), f.pod.Group, firstOf(f.why))
 }
 
 // rights are what two gangs share that may evict the same others for the same room.
@@ -94,52 +118,55 @@ type rights struct {
 
 // work is one gang on its way through the decision.
 type work struct {
-	gang     *snapshot.Gang
-	muster   muster
+	*muster
 	bookings []*snapshot.Booking
+	grown    int // elastic units that were placed
 	verdict  plan.Verdict
 	bind     []snapshot.Placed // to be bound now
 	short    *blocked          // why the next elastic unit waits
-	waiting  int               // elastic pods left over
 }
 
-// takeIn musters every gang and answers those at once for which there is nothing to place.
-func (d *decision) takeIn() []*work {
-	booked := map[snapshot.GangID][]*snapshot.Booking{}
-	for _, b := range d.s.Bookings {
-		booked[b.Gang] = append(booked[b.Gang], b)
-	}
-	works := make([]*work, 0, len(d.s.Gangs))
-	for _, g := range d.s.Gangs {
-		w := &work{gang: g, muster: musterOf(g), bookings: booked[g.ID], verdict: plan.VerdictFor(g, g.Queue)}
+// workOn starts work on a gang.
+func (d *decision) workOn(m *muster) *work {
+	w := &work{muster: m, bookings: d.world.bookings[m.gang.ID], verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
+	d.works = append(d.works, w)
+	return w
+}
+
+// takeIn looks at every gang that is not simply waiting its turn, and answers those at once for which
+// there is nothing to place.
+func (d *decision) takeIn() {
+	for _, m := range d.world.musters {
+		if m.rests() || m.queues() {
+			continue
+		}
+		w := d.workOn(m)
 		if b := d.unplaceable(w); b != nil {
 			w.say(b)
 			d.unbook(w)
 		}
-		works = append(works, w)
 	}
-	return works
 }
 
 // unplaceable says why a gang need not be placed, or nil.
 func (d *decision) unplaceable(w *work) *blocked {
 	g := w.gang
-	if g.Suspended && len(w.muster.running) == 0 {
+	if g.Suspended && len(w.running) == 0 {
 		return &blocked{plan.Suspended, "its owner is suspended", ""}
 	}
 	if g.Invalid != "" {
 		return &blocked{plan.Misconfigured, g.Invalid, "Mend the spec"}
 	}
-	if w.muster.whole() {
+	if w.whole() {
 		return nil // it runs; what the queue says of it concerns only further members
 	}
 	if b := d.ledger.admissible(g.Queue); b != nil {
 		return b
 	}
-	if b := d.ledger.possible(g, minimum(g)); b != nil {
+	if b := d.ledger.possible(g, w.least); b != nil {
 		return b
 	}
-	if b := w.muster.incomplete(g); b != nil {
+	if b := w.incomplete(); b != nil {
 		if settled := g.Created.Add(assembly); g.LastVerdict == "" && d.s.Now.Before(settled) {
 			w.verdict.Early = true
 			d.look(settled)
@@ -173,82 +200,159 @@ const assembly = 20 * time.Second
 // serve places what waits. First come those that have a claim on room already: gangs that run and
 // lost a member, gangs for which others were evicted, gangs whose nodes were bought. The rest is
 // served from the queue tree.
-func (d *decision) serve(works []*work) {
+func (d *decision) serve() {
 	var claimed []*work
-	var items []*item
-	rank := map[*work]int{}
-	for _, w := range works {
+	queue := newLine(d.ledger, d.room.total())
+	for _, w := range d.works {
 		switch {
 		case w.verdict.Reason != "":
-		case w.muster.whole():
+		case w.whole():
 			d.runs(w)
-			if it := w.next(); it != nil {
-				items = append(items, it)
-			}
-		case len(w.muster.running) > 0, !w.gang.EvictedAt.IsZero(), len(w.bookings) > 0:
+			d.grow(queue, w)
+		case w.claim() != nobody:
 			claimed = append(claimed, w)
-			switch {
-			case len(w.muster.running) > 0:
-			case !w.gang.EvictedAt.IsZero():
-				rank[w] = 1
-			default:
-				rank[w] = 2
-			}
 		default:
-			items = append(items, &item{work: w, pods: w.muster.missing, request: sumOf(w.muster.missing)})
+			queue.push(&item{muster: w.muster, work: w, pods: w.missing, request: w.need})
 		}
 	}
 	slices.SortStableFunc(claimed, func(a, b *work) int {
-		return cmp.Or(cmp.Compare(rank[a], rank[b]), cmp.Compare(b.gang.Priority, a.gang.Priority),
+		return cmp.Or(cmp.Compare(a.claim(), b.claim()), cmp.Compare(b.gang.Priority, a.gang.Priority),
 			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
 	})
 	for _, w := range claimed {
 		d.placeBase(w)
 		d.evictStale(w)
 		if len(w.bind) > 0 {
-			if it := w.next(); it != nil {
-				items = append(items, it)
+			d.grow(queue, w)
+		}
+	}
+	for _, a := range d.ledger.all {
+		if len(a.waiting) > 0 {
+			d.queueUp(queue, a)
+		}
+	}
+	for failed := d.serveLine(queue); len(failed) > 0; failed = d.serveLine(queue) {
+		freed := false
+		for _, f := range failed { // something was given up since they found no room
+			if f.freed < d.freed {
+				queue.wait(f.gangs[0].account, f.gangs)
+				freed = true
 			}
 		}
+		if !freed {
+			return
+		}
 	}
-	queue := newLine(d.ledger, d.room.total(), d.admissible(items))
+}
+
+// precedence is what right a waiting gang has to room before it is its queue's turn.
+type precedence int
+
+const (
+	hole    precedence = iota // it runs, and lost members
+	cleared                   // others were evicted for it
+	paid                      // nodes were bought for it
+	nobody                    // none
+)
+
+func (w *work) claim() precedence {
+	switch {
+	case len(w.running) > 0:
+		return hole
+	case !w.gang.EvictedAt.IsZero():
+		return cleared
+	case len(w.bookings) > 0:
+		return paid
+	}
+	return nobody
+}
+
+// queueUp lets the gangs of a queue wait in the line, or says why none of them may.
+func (d *decision) queueUp(queue *line, a *account) {
+	if b := d.ledger.admissible(a.queue.Name); b != nil {
+		for _, m := range a.waiting {
+			w := &work{muster: m, verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
+			w.say(b)
+			m.answer(w.verdict)
+		}
+		return
+	}
+	queue.wait(a, a.waiting)
+}
+
+// spell is gangs that found no room, and what had been given up by then.
+type spell struct {
+	gangs []*muster
+	freed int
+}
+
+// serveLine serves until nothing waits in the line, and returns those that found no room.
+func (d *decision) serveLine(queue *line) (failed []spell) {
 	for it := queue.next(); it != nil; it = queue.next() {
 		w := it.work
-		var placed bool
-		if it.elastic {
-			placed = d.placeElastic(w, it)
-		} else {
-			d.placeBase(w)
-			placed = len(w.bind) > 0
+		if w == nil {
+			w = d.workAgain(it.muster)
 		}
-		if more := w.next(); placed && more != nil {
-			queue.push(more)
+		switch {
+		case it.elastic:
+			if d.placeElastic(w, it) {
+				d.grow(queue, w)
+			}
+		case d.turn(w):
+			if len(w.bind) > 0 {
+				d.grow(queue, w)
+			}
+		case it.work == nil:
+			gangs := queue.pass(w.muster)
+			for _, m := range gangs[1:] {
+				m.answer(w.verdict)
+			}
+			failed = append(failed, spell{gangs, d.freed})
 		}
-		queue.served(w.gang.Queue)
 	}
+	return failed
 }
 
-// admissible drops growth in queues that do not take work, and says so.
-func (d *decision) admissible(items []*item) []*item {
-	return slices.DeleteFunc(items, func(it *item) bool {
-		b := d.ledger.admissible(it.work.gang.Queue)
-		if b != nil && it.elastic {
-			it.work.short = b
-		}
-		return b != nil
-	})
+// workAgain starts work on a gang that waits in the line, or takes up what was started before.
+func (d *decision) workAgain(m *muster) *work {
+	k := slices.IndexFunc(d.works, func(w *work) bool { return w.muster == m })
+	if k < 0 {
+		return d.workOn(m)
+	}
+	d.works[k].verdict = plan.VerdictFor(m.gang, m.gang.Queue)
+	return d.works[k]
 }
 
-// next is the gang's next elastic unit, or nil.
-func (w *work) next() *item {
-	if w.waiting = 0; len(w.muster.elastic) == 0 {
-		return nil
+// turn places a gang whose turn it is. It returns false where it has to wait with nothing held for it.
+func (d *decision) turn(w *work) bool {
+	if w.queues() {
+		if b := d.ledger.possible(w.gang, w.least); b != nil {
+			w.say(b)
+			return false
+		}
 	}
-	for _, u := range w.muster.elastic {
-		w.waiting += len(u)
+	return d.placeBase(w)
+}
+
+// grow puts a gang's next elastic unit in the line, if there is one.
+func (d *decision) grow(queue *line, w *work) {
+	if w.grown == len(w.elastic) {
+		return
 	}
-	unit := w.muster.elastic[0]
-	return &item{work: w, pods: unit, elastic: true, request: sumOf(unit)}
+	if b := d.ledger.admissible(w.gang.Queue); b != nil {
+		w.short = b
+		return
+	}
+	unit := w.elastic[w.grown]
+	queue.push(&item{muster: w.muster, work: w, pods: unit, elastic: true, request: sumOf(unit)})
+}
+
+// waiting is how many elastic pods are not placed.
+func (w *work) waiting() (n int) {
+	for _, unit := range w.elastic[w.grown:] {
+		n += len(unit)
+	}
+	return n
 }
 
 // placeElastic gives a unit room that is free now, or notes why it waits.
@@ -269,13 +373,13 @@ func (d *decision) placeElastic(w *work, it *item) bool {
 	w.bind = append(w.bind, placed...)
 	d.pin(w)
 	d.ledger.charge(w.gang, it.request)
-	w.muster.elastic = w.muster.elastic[1:]
+	w.grown++
 	return true
 }
 
 // shrinks says whether this decision evicts members of a gang: it is not given others instead.
 func (d *decision) shrinks(w *work) bool {
-	return slices.ContainsFunc(w.muster.running, func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
+	return slices.ContainsFunc(w.running, func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
 }
 
 // evictionOf says how much of a gang this decision evicts and why, or "".
@@ -294,21 +398,19 @@ func (d *decision) evictionOf(g *snapshot.Gang) string {
 }
 
 // wind turns what was decided into steps and verdicts, in the order of the plan.
-func (d *decision) wind(works []*work) {
+func (d *decision) wind() {
 	d.plan.Steps = append(d.plan.Steps, d.evictions...)
-	for _, w := range works {
+	slices.SortStableFunc(d.works, func(a, b *work) int { return cmp.Compare(a.gang.ID, b.gang.ID) })
+	for _, w := range d.works {
 		if len(w.bind) > 0 {
 			d.plan.Steps = append(d.plan.Steps, w.step())
 		}
 		if w.verdict.Reason == plan.Running {
 			w.verdict.Message = w.progress()
-			if news := d.evictionOf(w.gang); news != "" {
-				w.verdict.Message = news
-			}
 		}
-		d.plan.Verdicts = append(d.plan.Verdicts, w.verdict)
+		w.answer(w.verdict)
 	}
-	d.holdIdle(works)
+	d.holdIdle()
 	warm := d.keepWarm()
 	releases, next := scaling.Releases(d.s, func(name string) bool { return warm[name] || d.room.wanted(name) })
 	for _, r := range releases {
@@ -321,10 +423,37 @@ func (d *decision) wind(works []*work) {
 			d.look(u.Until)
 		}
 	}
-	slices.SortFunc(d.plan.Verdicts, func(a, b plan.Verdict) int {
-		return cmp.Or(cmp.Compare(a.Gang.Namespace, b.Gang.Namespace), cmp.Compare(a.Gang.Kind, b.Gang.Kind),
-			cmp.Compare(a.Gang.Name, b.Gang.Name), cmp.Compare(a.Gang.UID, b.Gang.UID))
-	})
+	d.tell()
+}
+
+// tell writes down the verdict of every gang.
+func (d *decision) tell() {
+	d.plan.Verdicts = make([]*plan.Verdict, len(d.world.musters))
+	for k, m := range d.world.musters {
+		if m.verdict == nil { // it rests
+			w := work{muster: m}
+			v := plan.VerdictFor(m.gang, m.gang.Queue)
+			v.Reason, v.Message = plan.Running, w.progress()
+			m.answer(v)
+		}
+		d.plan.Verdicts[k] = m.verdict
+	}
+	for _, step := range d.evictions {
+		e, ok := step.(plan.Evict)
+		if !ok {
+			continue
+		}
+		k, there := slices.BinarySearchFunc(d.s.Gangs, gangOf(e.Gang), func(g *snapshot.Gang, id snapshot.GangID) int { return cmp.Compare(g.ID, id) })
+		if there && d.plan.Verdicts[k].Reason == plan.Running {
+			news := *d.plan.Verdicts[k]
+			news.Message = d.evictionOf(d.s.Gangs[k])
+			d.plan.Verdicts[k] = &news
+		}
+	}
+}
+
+func gangOf(o plan.Owner) snapshot.GangID {
+	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
 }
 
 // look asks for another decision at a time; the earliest wins, zero asks for none.
@@ -336,27 +465,28 @@ func (d *decision) look(at time.Time) {
 
 // settleOrphans ends the bookings of gangs that are gone.
 func (d *decision) settleOrphans() {
-	alive := map[snapshot.GangID]bool{}
-	for _, g := range d.s.Gangs {
-		alive[g.ID] = true
-	}
 	for _, b := range d.s.Bookings {
-		if b.Warm {
+		switch {
+		case b.Warm:
 			d.settleWarm(b)
-			continue
-		}
-		if !alive[b.Gang] {
+		case d.s.Gang(b.Gang) == nil:
 			d.settle(b, plan.RequestReleased, "GangGone", "the gang that it was bought for is gone")
 		}
 	}
+}
+
+// giveUp notes that there may be more room than there was.
+func (d *decision) giveUp() {
+	d.freed++
+	clear(d.hopeless)
+	clear(d.powerless)
 }
 
 func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, message string) {
 	d.settled[b] = true
 	if state != plan.RequestReady {
 		d.room.unbook(b)
-		clear(d.hopeless) // there is more room than when they failed
-		clear(d.powerless)
+		d.giveUp()
 	}
 	step := plan.Settle{Namespace: b.Namespace, Request: b.Request, State: state, Reason: reason, Message: message}
 	if state == plan.RequestReady {

@@ -41,9 +41,6 @@ func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, o
 // least, and in the end gives back whatever turned out not to be needed. With move, what goes must
 // find another place at once: nobody loses anything but the time of a restart.
 func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources, move bool) *eviction {
-	if d.victims == nil {
-		d.victims = newVictims(d.s, d.evicted)
-	}
 	e := &eviction{d: d, gang: g, need: need, move: move}
 	mark := d.room.mark()
 	if !e.underLimits() {
@@ -108,10 +105,7 @@ func (e *eviction) underLimits() bool {
 		a, dim := e.limited()
 		var best *chunk
 		var least cost
-		for _, c := range e.d.victims.chunks {
-			if !slices.Contains(e.d.ledger.path(c.gang.Queue), a) {
-				continue
-			}
+		for c := range e.d.stock().below(a, e.d.ledger) {
 			contested := snapshot.Resources{}
 			dim.set(&contested, dim.of(e.need))
 			why, overshoot := e.mayGo(c, contested)
@@ -174,7 +168,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 	contested := scarce(p.Request, sl)
 	var few [16]offer
 	offers := few[:0]
-	for _, c := range e.d.victims.byNode[sl.node.Name] {
+	for _, c := range e.d.stock().byNode[sl.node.Name] {
 		if why, overshoot := e.mayGo(c, contested); why != none {
 			offers = append(offers, offer{c, e.d.costOf(c, overshoot)})
 		}
@@ -225,7 +219,8 @@ func (e *eviction) evict(c *chunk) {
 		e.d.evicted[p.UID] = true
 		e.d.room.evict(p)
 	}
-	if c.of.lost += len(pods); len(c.of.pods) > len(pods) {
+	e.d.stock().lose(c.of, len(pods))
+	if len(c.of.pods) > len(pods) {
 		for _, p := range c.of.pods { // what evicting the rest of the gang costs has changed
 			e.d.room.touch(p.Node)
 		}
@@ -252,7 +247,7 @@ func (e *eviction) unevict(k int) {
 		delete(e.d.evicted, p.UID)
 		request = request.Add(p.Request)
 	}
-	e.chunks[k].of.lost -= len(e.gone[k])
+	e.d.stock().lose(e.chunks[k].of, -len(e.gone[k]))
 	if !e.move {
 		e.d.ledger.charge(e.chunks[k].gang, request)
 	}

@@ -10,15 +10,15 @@ import (
 func DecidePlainly(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	plainly = func(r *room, p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot) {
 		bestAt := bought
-		for _, sl := range r.slots {
+		r.each(func(sl *slot) {
 			if sl.stage > upTo || sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
-				continue
+				return
 			}
 			at, short := r.stageFor(sl, p, upTo)
 			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.fit.Fits(p, sl.node, r.placed) == "" {
 				best, bestAt = sl, at
 			}
-		}
+		})
 		return best
 	}
 	defer func() { plainly = nil }()

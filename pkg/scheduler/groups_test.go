@@ -65,7 +65,7 @@ func (w *world) decide() *plan.Plan { return scheduler.Decide(w.s, everywhere{})
 func (w *world) verdict(gang string) plan.Verdict {
 	for _, v := range w.decide().Verdicts {
 		if v.Gang.Name == gang {
-			return v
+			return *v
 		}
 	}
 	w.t.Fatalf("no verdict on %s", gang)

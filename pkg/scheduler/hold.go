@@ -13,17 +13,20 @@ const holdFor = 10 * time.Minute
 
 // holdIdle keeps idle nodes that gangs will use together with what cannot be bought right now: given
 // back, they would have to be bought as well.
-func (d *decision) holdIdle(works []*work) {
+func (d *decision) holdIdle() {
 	if due, _ := scaling.Releases(d.s, d.room.wanted); len(due) == 0 {
 		return
 	}
-	for _, w := range works {
-		switch v := w.verdict; {
+	for _, m := range d.world.musters {
+		if m.verdict == nil {
+			continue
+		}
+		switch v := m.verdict; {
 		case v.Reason != plan.CapacityUnavailable && v.Reason != plan.BoundReached:
 		case !v.ETA.After(d.s.Now) || v.ETA.Sub(d.s.Now) > holdFor:
 		default:
-			for _, p := range w.muster.missing {
-				d.room.placeOne(p, w.gang.ID, usable)
+			for _, p := range m.missing {
+				d.room.placeOne(p, m.gang.ID, usable)
 			}
 		}
 	}

@@ -10,7 +10,10 @@ import (
 // ledger is the account of every queue.
 type ledger struct {
 	accounts map[string]*account
+	all      []*account // by name
 	roots    []*account // by name
+	rev      uint64     // grows with every charge
+	moved    []*account // leaves that were charged since somebody asked
 }
 
 // account is what one queue has, its descendants included.
@@ -18,42 +21,71 @@ type account struct {
 	queue    *snapshot.Queue
 	parent   *account // nil at the top, and where the parent is missing or part of a cycle
 	children []*account
+	names    []string // of the children
+	depth    int      // ancestors that it has
 
+	moved bool    // it is in the list of those
+	rest  amounts // before anything is decided
+	amounts
+	fair snapshot.Resources // of the capacity that is there and coming
+
+	waiting []*muster // gangs that wait for their minimum and have no claim yet, in the order of the queue
+}
+
+// amounts are what is counted of a queue.
+type amounts struct {
 	used      snapshot.Resources // by pods that are bound and not on their way out
 	unevicted snapshot.Resources // of that, by work that can never be a victim
 	requested snapshot.Resources // used, plus what waits
-	fair      snapshot.Resources // of the capacity that is there and coming
 }
 
-// newLedger charges every pod of a gang to its queue and all ancestors. A pod that is being deleted
-// holds its node's room but no longer its queue's quota.
-func newLedger(s *snapshot.Snapshot) *ledger {
+// newLedger opens an account for every queue.
+func newLedger(queues []*snapshot.Queue) *ledger {
 	l := &ledger{accounts: map[string]*account{}}
-	for _, q := range s.Queues {
-		l.accounts[q.Name] = &account{queue: q}
+	for _, q := range queues {
+		a := &account{queue: q}
+		l.accounts[q.Name] = a
+		l.all = append(l.all, a)
 	}
-	for _, q := range s.Queues { // by name, and so are the children
-		a := l.accounts[q.Name]
-		if p := l.accounts[q.Parent]; p != nil && q.Invalid == "" {
+	for _, a := range l.all { // by name, and so are the children
+		if p := l.accounts[a.queue.Parent]; p != nil && a.queue.Invalid == "" {
 			a.parent = p
-			p.children = append(p.children, a)
+			p.children, p.names = append(p.children, a), append(p.names, a.queue.Name)
 		} else {
 			l.roots = append(l.roots, a)
 		}
 	}
-	for _, g := range s.Gangs {
-		for _, p := range g.Members {
-			switch {
-			case p.Terminating:
-			case p.Node != "":
-				l.charge(g, p.Request)
-				l.request(g, p.Request)
-			case !g.Suspended:
-				l.request(g, p.Request)
-			}
+	for _, a := range l.all {
+		for p := a.parent; p != nil; p = p.parent {
+			a.depth++
 		}
 	}
 	return l
+}
+
+// enter counts a gang as it is before anything is decided; leave takes it out again. A pod that is
+// being deleted holds its node's room but no longer its queue's quota.
+func (l *ledger) enter(m *muster) { l.enterTimes(m, 1) }
+func (l *ledger) leave(m *muster) { l.enterTimes(m, -1) }
+
+func (l *ledger) enterTimes(m *muster, n int64) {
+	used, asked := m.used.Times(n), m.used.Add(m.asked).Times(n)
+	for a := m.account; a != nil; a = a.parent {
+		a.rest.used = a.rest.used.Add(used)
+		a.rest.requested = a.rest.requested.Add(asked)
+		if m.gang.NonPreemptible {
+			a.rest.unevicted = a.rest.unevicted.Add(used)
+		}
+	}
+}
+
+// reset forgets what was decided.
+func (l *ledger) reset() {
+	for _, a := range l.all {
+		a.amounts = a.rest
+	}
+	l.takeMoved()
+	l.rev++
 }
 
 // path returns a queue's account and its ancestors', leaf first.
@@ -74,20 +106,28 @@ func (l *ledger) chain(queue string) []string {
 	return names
 }
 
-func (l *ledger) request(g *snapshot.Gang, r snapshot.Resources) {
-	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
-		a.requested = a.requested.Add(r)
-	}
-}
-
 // charge adds to what a gang's queues use; a negative amount takes it back.
 func (l *ledger) charge(g *snapshot.Gang, r snapshot.Resources) {
+	l.rev++
+	if a := l.accounts[g.Queue]; a != nil && !a.moved {
+		a.moved, l.moved = true, append(l.moved, a)
+	}
 	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
 		a.used = a.used.Add(r)
 		if g.NonPreemptible {
 			a.unevicted = a.unevicted.Add(r)
 		}
 	}
+}
+
+// takeMoved lists the leaf queues whose use has changed since it was last asked.
+func (l *ledger) takeMoved() []*account {
+	moved := l.moved
+	for _, a := range moved {
+		a.moved = false
+	}
+	l.moved = l.moved[:0]
+	return moved
 }
 
 // refund is the opposite of charge.
@@ -181,16 +221,34 @@ func over(used, asked snapshot.Resources, threshold func(dimension) int64) bool 
 	return false
 }
 
+// isBelow says whether a queue is an account's own or below it.
+func (l *ledger) isBelow(queue string, a *account) bool {
+	q := l.accounts[queue]
+	for q != nil && q != a {
+		q = q.parent
+	}
+	return q != nil
+}
+
 // siblings returns the accounts below the lowest common ancestor of two queues on each side.
 func (l *ledger) siblings(a, b string) (x, y *account) {
-	px, py := l.path(a), l.path(b)
-	for len(px) > 0 && len(py) > 0 && px[len(px)-1] == py[len(py)-1] {
-		px, py = px[:len(px)-1], py[:len(py)-1]
-	}
-	if len(px) == 0 || len(py) == 0 {
+	x, y = l.accounts[a], l.accounts[b]
+	if x == nil || y == nil {
 		return nil, nil
 	}
-	return px[len(px)-1], py[len(py)-1]
+	for x.depth > y.depth {
+		x = x.parent
+	}
+	for y.depth > x.depth {
+		y = y.parent
+	}
+	if x == y { // one is above the other
+		return nil, nil
+	}
+	for x.parent != y.parent {
+		x, y = x.parent, y.parent
+	}
+	return x, y
 }
 
 // amount prints one dimension of r.

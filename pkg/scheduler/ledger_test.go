@@ -32,8 +32,8 @@ func TestChainIsAQueueAndItsAncestors(t *testing.T) {
 	other.Invalid = broken.Invalid
 	orphan := queueOf("orphan", "nowhere", -1)
 	orphan.Invalid = "its ancestor nowhere does not exist"
-	l := newLedger(&snapshot.Snapshot{Queues: []*snapshot.Queue{
-		queueOf("leaf", "middle", -1), queueOf("middle", "top", -1), orphan, broken, other, queueOf("top", "", -1)}})
+	l := newLedger([]*snapshot.Queue{
+		queueOf("leaf", "middle", -1), queueOf("middle", "top", -1), orphan, broken, other, queueOf("top", "", -1)})
 	cases := map[string]struct {
 		reason string
 		queue  string
@@ -73,7 +73,10 @@ func TestLedgerCountsWhatHoldsQuota(t *testing.T) {
 		"a": {1, 0, 2}, "b": {1, 1, 1}, "top": {2, 1, 3},
 	}
 	got := map[string]account{}
-	for name, a := range newLedger(s).accounts {
+	w := newWorld(nil, s.Queues)
+	w.gangs(nil, s.Gangs)
+	w.ledger.reset()
+	for name, a := range w.ledger.accounts {
 		got[name] = account{a.used.MilliGPU / 1000, a.unevicted.MilliGPU / 1000, a.requested.MilliGPU / 1000}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -82,7 +85,7 @@ func TestLedgerCountsWhatHoldsQuota(t *testing.T) {
 }
 
 func TestChargeAndRefundCancel(t *testing.T) {
-	l := newLedger(&snapshot.Snapshot{Queues: []*snapshot.Queue{queueOf("a", "top", -1), queueOf("top", "", -1)}})
+	l := newLedger([]*snapshot.Queue{queueOf("a", "top", -1), queueOf("top", "", -1)})
 	g := &snapshot.Gang{Queue: "a", NonPreemptible: true}
 	l.charge(g, gpus(3))
 	l.refund(g, gpus(3))
@@ -100,8 +103,8 @@ func TestLedgerSaysWhyWithNumbers(t *testing.T) {
 	memory.Limit.Memory = 1 << 30
 	cpu := queueOf("cpu", "", -1)
 	cpu.Limit.MilliCPU = 2500
-	l := newLedger(&snapshot.Snapshot{Queues: []*snapshot.Queue{
-		cpu, queueOf("leaf", "top", -1), memory, quota, queueOf("top", "", 4)}})
+	l := newLedger([]*snapshot.Queue{
+		cpu, queueOf("leaf", "top", -1), memory, quota, queueOf("top", "", 4)})
 	l.charge(&snapshot.Gang{Queue: "leaf"}, gpus(3))
 	l.charge(&snapshot.Gang{Queue: "quota", NonPreemptible: true}, gpus(1))
 	l.charge(&snapshot.Gang{Queue: "cpu"}, snapshot.Resources{MilliCPU: 1500})

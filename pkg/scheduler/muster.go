@@ -8,42 +8,73 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// muster is who of a gang is there: the minimum is counted per group.
+// muster is who of a gang is there, and what follows from the gang alone: it is worked out once for as
+// long as the gang does not change. The minimum is counted per group.
 type muster struct {
+	gang    *snapshot.Gang
+	account *account // of its queue; nil: there is no such queue
+
 	running []*snapshot.Pod   // bound and not on their way out
 	missing []*snapshot.Pod   // waiting, needed for the minimum
 	elastic [][]*snapshot.Pod // waiting, beyond the minimum, one unit each
 	absent  map[string]int    // per group: pods of the minimum that do not exist
+
+	used  snapshot.Resources // by all that are bound and not on their way out
+	asked snapshot.Resources // by those that wait, unless the gang is suspended
+	need  snapshot.Resources // of those that are missing
+	least snapshot.Resources // of the minimum, from the spec: pods need not exist yet
+
+	booked  bool          // nodes are bought for it, or were and are not settled
+	chunks  []*chunk      // what could be evicted of it; see victims
+	verdict *plan.Verdict // of the last decision; nil before the first
 }
 
-func musterOf(g *snapshot.Gang) muster {
-	m := muster{absent: map[string]int{}}
+func musterOf(g *snapshot.Gang) *muster {
+	m := &muster{gang: g}
 	for _, grp := range g.Groups {
-		need := grp.Min
-		for _, p := range g.Members {
-			if p.Group == grp.Name && p.Node != "" && !p.Terminating {
-				m.running = append(m.running, p)
-				need--
-			}
-		}
-		for _, unit := range unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node == "" && !p.Terminating }) {
-			if need > 0 {
-				m.missing = append(m.missing, unit...)
-				need -= len(unit)
-			} else {
-				m.elastic = append(m.elastic, unit)
-			}
-		}
-		if need > 0 {
-			m.absent[grp.Name] = need
+		m.callUp(grp)
+	}
+	m.need, m.least = sumOf(m.missing), minimum(g)
+	for _, p := range g.Members {
+		switch {
+		case p.Terminating:
+		case p.Node != "":
+			m.used = m.used.Add(p.Request)
+		case !g.Suspended:
+			m.asked = m.asked.Add(p.Request)
 		}
 	}
 	return m
 }
 
+// callUp sorts the pods of one group.
+func (m *muster) callUp(grp snapshot.Group) {
+	g, need := m.gang, grp.Min
+	for _, p := range g.Members {
+		if p.Group == grp.Name && p.Node != "" && !p.Terminating {
+			m.running = append(m.running, p)
+			need--
+		}
+	}
+	for _, unit := range unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node == "" && !p.Terminating }) {
+		if need > 0 {
+			m.missing = append(m.missing, unit...)
+			need -= len(unit)
+		} else {
+			m.elastic = append(m.elastic, unit)
+		}
+	}
+	if need > 0 {
+		if m.absent == nil {
+			m.absent = map[string]int{}
+		}
+		m.absent[grp.Name] = need
+	}
+}
+
 // unitsOf splits the pods of a group that are kept into units, in the order of their first pods.
 func unitsOf(g *snapshot.Gang, group string, keep func(*snapshot.Pod) bool) (units [][]*snapshot.Pod) {
-	index := map[string]int{}
+	var index map[string]int
 	for _, p := range g.Members {
 		if p.Group != group || !keep(p) {
 			continue
@@ -54,6 +85,9 @@ func unitsOf(g *snapshot.Gang, group string, keep func(*snapshot.Pod) bool) (uni
 		}
 		k, ok := index[p.Unit]
 		if !ok {
+			if index == nil {
+				index = map[string]int{}
+			}
 			k = len(units)
 			index[p.Unit] = k
 			units = append(units, nil)
@@ -64,7 +98,36 @@ func unitsOf(g *snapshot.Gang, group string, keep func(*snapshot.Pod) bool) (uni
 }
 
 // whole says whether the gang has its minimum bound.
-func (m muster) whole() bool { return len(m.missing) == 0 && len(m.absent) == 0 }
+func (m *muster) whole() bool { return len(m.missing) == 0 && len(m.absent) == 0 }
+
+// rests says that nothing is to be decided of a gang: its verdict follows from itself, until somebody
+// evicts it.
+func (m *muster) rests() bool {
+	return !m.booked && m.gang.Invalid == "" && m.whole() && len(m.elastic) == 0 && len(m.running) > 0
+}
+
+// queues says that a gang waits for its minimum with no claim on any room: it has its place in the line
+// of its queue, and nothing but its shape, priority and age tells it apart from the others there.
+func (m *muster) queues() bool {
+	g := m.gang
+	return !m.booked && m.account != nil && g.Invalid == "" && !g.Suspended && len(m.running) == 0 && len(m.absent) == 0 &&
+		len(m.missing) > 0 && g.HeldUntil.IsZero() && g.EvictedAt.IsZero()
+}
+
+// answer is the verdict on the gang, in the words of one that may be about another gang like it. What has
+// not changed since the last decision stays the same value.
+func (m *muster) answer(v plan.Verdict) {
+	v.Gang, v.Previous = plan.OwnerOf(m.gang), m.gang.LastVerdict
+	if m.verdict == nil || *m.verdict != v {
+		m.verdict = &v
+	}
+}
+
+// alike says that where one of two waiting gangs finds no room, the one behind it does not either.
+func (m *muster) alike(o *muster) bool {
+	a, b := m.gang, o.gang
+	return a.Shape == b.Shape && a.Priority == b.Priority && a.NonPreemptible == b.NonPreemptible && a.NeverEvicts == b.NeverEvicts
+}
 
 func sumOf(pods []*snapshot.Pod) (sum snapshot.Resources) {
 	for _, p := range pods {
@@ -74,26 +137,24 @@ func sumOf(pods []*snapshot.Pod) (sum snapshot.Resources) {
 }
 
 // incomplete says which pods of the minimum do not exist yet, or nil.
-func (m muster) incomplete(g *snapshot.Gang) *blocked {
+func (m *muster) incomplete() *blocked {
 	if len(m.absent) == 0 {
 		return nil
 	}
 	var parts []string
-	for _, grp := range g.Groups {
+	for _, grp := range m.gang.Groups {
 		if n := m.absent[grp.Name]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d of %d in group %s", n, grp.Min, grp.Name))
 		}
 	}
 	return &blocked{plan.GangIncomplete, "pods that it needs do not exist yet: " + strings.Join(parts, ", "),
-		"If this stays, look at the events of the " + g.Kind}
+		"If this stays, look at the events of the " + m.gang.Kind}
 }
 
-// minimum is what the gang needs at least in all, from its spec: pods need not exist yet.
+// minimum is what a gang needs at least in all.
 func minimum(g *snapshot.Gang) (sum snapshot.Resources) {
 	for _, grp := range g.Groups {
-		n := int64(grp.Min)
-		sum = sum.Add(snapshot.Resources{
-			MilliCPU: grp.Request.MilliCPU * n, Memory: grp.Request.Memory * n, MilliGPU: grp.Request.MilliGPU * n})
+		sum = sum.Add(grp.Request.Times(int64(grp.Min)))
 	}
 	return sum
 }

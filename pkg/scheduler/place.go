@@ -13,50 +13,52 @@ import (
 // placeBase finds a place for all that a gang lacks of its minimum: on room that is free now, else
 // on room that is about to be free, else on nodes that are coming, by buying, or by evicting,
 // whichever its right and its queue's patience put first. Only free room is bound to; what it waits
-// for is held against those that come after.
-func (d *decision) placeBase(w *work) {
-	need := sumOf(w.muster.missing)
+// for is held against those that come after. It returns false where nothing is.
+func (d *decision) placeBase(w *work) bool {
+	need := w.need
 	if d.shrinks(w) {
 		w.say(&blocked{reason: plan.GangIncomplete, message: d.evictionOf(w.gang)})
-		return
+		return false
 	}
 	if b := d.ledger.within(w.gang, need); b != nil {
 		d.track(w, nil)
 		if !d.evictFor(w, need) {
 			w.say(b)
+			return false
 		}
-		return
+		return true
 	}
 	f := d.hopeless[w.gang.Shape]
 	if f == nil || !w.plain() {
 		mark := d.room.mark()
-		why, pod := d.room.placeAll(w.muster.missing, w.gang.ID, usable)
+		why, pod := d.room.placeAll(w.missing, w.gang.ID, usable)
 		if why == nil {
 			d.bindNow(w, mark, need)
-			return
+			return true
 		}
-		if d.room.tryAll(w.muster.missing, w.gang.ID, leaving) {
+		if d.room.tryAll(w.missing, w.gang.ID, leaving) {
 			d.awaitLeaving(w, mark, need)
-			return
+			return true
 		}
-		f = &failure{why: why, pod: pod, found: slices.Index(w.muster.missing, pod), of: len(w.muster.missing)}
+		f = &failure{why: why, pod: pod, found: slices.Index(w.missing, pod), of: len(w.missing)}
 	}
 	open := d.track(w, f)
 	impatient := d.patience(w.gang) < d.expected(w, open, f)
 	if impatient && d.evictFor(w, need) || d.awaitComing(w, open, f, need) || d.buy(w, f, need) ||
 		!impatient && d.evictFor(w, need) {
-		return
+		return true
 	}
 	d.abandon(w)
 	if w.plain() {
 		f.full = true
 		d.hopeless[w.gang.Shape] = f
 	}
+	return false
 }
 
 // plain says that nothing sets a gang apart from others of its shape.
 func (w *work) plain() bool {
-	return len(w.bookings) == 0 && len(w.muster.running) == 0 && w.gang.EvictedAt.IsZero()
+	return len(w.bookings) == 0 && len(w.running) == 0 && w.gang.EvictedAt.IsZero()
 }
 
 // runs settles the purchases of a gang that has its minimum.
@@ -94,7 +96,7 @@ func (d *decision) awaitLeaving(w *work, mark int, need snapshot.Resources) {
 		nodes[p.Node.Name] = true
 	}
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s", nodes1(len(nodes)), wait(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("pods on %s are still on their way out; %s", nodes1(len(nodes)), wait(len(w.missing)))
 	w.verdict.Doing = "Binding as soon as their room is free"
 }
 
@@ -104,7 +106,7 @@ func (d *decision) awaitComing(w *work, open *scaling.Progress, f *failure, need
 		return false
 	}
 	mark := d.room.mark()
-	placed := d.room.tryAll(w.muster.missing, w.gang.ID, coming)
+	placed := d.room.tryAll(w.missing, w.gang.ID, coming)
 	switch {
 	case open != nil:
 		w.waitFor(open.ETA, open.String(), "Waiting for the nodes that were bought for it")
@@ -134,7 +136,7 @@ func (d *decision) expected(w *work, open *scaling.Progress, f *failure) time.Du
 		return max(0, open.ETA.Sub(d.s.Now))
 	}
 	if mark := d.room.mark(); !f.full {
-		if d.room.tryAll(w.muster.missing, w.gang.ID, coming) {
+		if d.room.tryAll(w.missing, w.gang.ID, coming) {
 			at := d.arrival(mark)
 			d.room.undo(mark)
 			return max(0, at.Sub(d.s.Now))
@@ -169,10 +171,10 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 	}
 	var e *eviction
 	if !g.NonPreemptible && need.MilliGPU > 0 {
-		e = d.makeRoom(g, w.muster.missing, need, true)
+		e = d.makeRoom(g, w.missing, need, true)
 	}
 	if e == nil {
-		e = d.makeRoom(g, w.muster.missing, need, false)
+		e = d.makeRoom(g, w.missing, need, false)
 	}
 	if e == nil {
 		// Whatever is like it comes later, and has no more rights than the older one.
@@ -180,11 +182,12 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 		return false
 	}
 	d.ledger.charge(g, need)
+	d.freed++
 	clear(d.hopeless) // what leaves may be more than the gang needs
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	w.verdict.Reason = plan.WaitingForPreemption
-	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.pods()), others(steps), wait(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.pods()), others(steps), wait(len(w.missing)))
 	w.verdict.Doing = "Evicting them, and binding as soon as their room is free"
 	return true
 }
@@ -274,7 +277,7 @@ func (d *decision) arrival(mark int) (at time.Time) {
 
 func (w *work) waitFor(eta time.Time, message, doing string) {
 	w.verdict.Reason, w.verdict.Doing, w.verdict.ETA = plan.WaitingForNodes, doing, eta
-	w.verdict.Message = fmt.Sprintf("%s; %s", message, wait(len(w.muster.missing)))
+	w.verdict.Message = fmt.Sprintf("%s; %s", message, wait(len(w.missing)))
 }
 
 func (w *work) say(b *blocked) {
@@ -293,15 +296,15 @@ func (w *work) step() plan.Step {
 
 // progress says of a gang that runs how much of it does.
 func (w *work) progress() string {
-	have := len(w.muster.running) + len(w.bind)
-	text := fmt.Sprintf("%d of %s are bound", have, pods(have+w.waiting))
-	if w.waiting == 0 {
+	have, waiting := len(w.running)+len(w.bind), w.waiting()
+	text := fmt.Sprintf("%d of %s are bound", have, pods(have+waiting))
+	if waiting == 0 {
 		text = fmt.Sprintf("all %s are bound", pods(have))
 		if have == 1 {
 			text = "its pod is bound"
 		}
 	}
-	if w.waiting > 0 && w.short != nil {
+	if waiting > 0 && w.short != nil {
 		text += fmt.Sprintf("; the next waits: %s: %s", w.short.reason, w.short.message)
 	}
 	return text

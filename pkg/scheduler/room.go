@@ -6,21 +6,28 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmgr/capmgr/pkg/scaling"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// room is the account of capacity during one decision: usable nodes, what is about to become free
-// on them, nodes that are coming, and nodes that the decision buys. Placements and evictions are
-// tried and undone on it.
+// room is the account of capacity: usable nodes, what is about to become free on them, nodes that are
+// coming, and nodes that a decision buys. Placements and evictions are tried and undone on it; between
+// two decisions it is at rest, and only the nodes that changed are filed anew. See follow.
 type room struct {
-	fit    Fitter
-	slots  []*slot
-	byName map[string]*slot // usable nodes only
-	zone   string           // where pods with GPUs may go while it is set; see basket.try
-	log    []entry
-	placed []snapshot.Placed // what the Fitter needs to know: both placements and evictions
+	fit        Fitter
+	nodes      []*slot          // parallel to the snapshot's nodes; nil for those that take no pods
+	coming     []*slot          // on their way, in the order of scaling.Coming
+	bought     []*slot          // by this decision
+	byName     map[string]*slot // usable nodes
+	byInstance map[string]*slot // the same by the cloud's name, where there is one
+	arriving   map[string]*slot // coming nodes by name and by instance
+	allocated  snapshot.Resources
+	zone       string // where pods with GPUs may go while it is set; see basket.try
+	log        []entry
+	placed     []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 
+	owners   map[string]snapshot.GangID   // by instance, as the slots are filed
+	unbooked []*slot                      // by this decision
+	edited   bool                         // by this decision, beyond placements and evictions
 	shelves  map[snapshot.GangID][]*shelf // the slots again, by whom they are booked for
 	shelf    map[kind]*shelf
 	byKind   []*shelf // by their id
@@ -89,66 +96,65 @@ const (
 	bought               // on nodes that this decision buys
 )
 
-func newRoom(s *snapshot.Snapshot, fit Fitter) *room {
-	r := &room{fit: fit, byName: make(map[string]*slot, len(s.Nodes)),
+func newRoom(fit Fitter) *room {
+	r := &room{fit: fit, byName: map[string]*slot{}, byInstance: map[string]*slot{}, owners: map[string]snapshot.GangID{},
 		shelves: map[snapshot.GangID][]*shelf{}, shelf: map[kind]*shelf{},
 		verdicts: map[string][]bool{}, reasons: map[question]misfits{}}
 	r.classes, _ = fit.(classFitter)
-	owners := scaling.Owners(s)
-	for _, n := range s.Nodes {
-		if !n.Usable || n.Draining {
-			continue
-		}
-		sl := &slot{node: n, free: n.Free(), pods: n.FreePods(), booked: owners[n.InstanceID]}
-		for _, p := range n.Pods {
-			if p.Terminating {
-				sl.leaving = sl.leaving.Add(p.Request)
-				sl.leavingN++
-			}
-		}
-		r.add(sl)
-		r.byName[n.Name] = sl
-	}
-	for _, a := range scaling.Coming(s) {
-		r.add(&slot{node: a.Node, free: a.Node.Free(), pods: a.Node.FreePods(),
-			stage: coming, booked: a.Booked, at: a.At})
-	}
 	return r
 }
 
 // total is the capacity that is there and coming.
-func (r *room) total() (sum snapshot.Resources) {
-	for _, sl := range r.slots {
+func (r *room) total() snapshot.Resources {
+	sum := r.allocated
+	for _, sl := range r.coming {
 		sum = sum.Add(sl.node.Allocatable)
 	}
 	return sum
 }
 
+// each visits all slots: usable ones by name, then those that are coming, then what is bought.
+func (r *room) each(visit func(*slot)) {
+	for _, list := range [...][]*slot{r.nodes, r.coming, r.bought} {
+		for _, sl := range list {
+			if sl != nil {
+				visit(sl)
+			}
+		}
+	}
+}
+
 // unbook opens the nodes of a booking that is over to everyone. Those that were promised and not
 // launched do not come any more.
 func (r *room) unbook(b *snapshot.Booking) {
-	r.slots = slices.DeleteFunc(r.slots, func(sl *slot) bool {
-		if sl.booked != b.Gang || sl.booked == "" {
-			return false
-		}
-		for _, part := range b.Nodes {
-			switch {
-			case part.Group != sl.node.Group:
-			case slices.Contains(part.Instances, sl.node.InstanceID):
-				r.unshelve(sl)
-				sl.booked = ""
-				r.file(sl)
-			case sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/"):
-				if sl.used > 0 {
-					return false
+	r.edited = true
+	for _, part := range b.Nodes {
+		for _, id := range part.Instances {
+			for _, sl := range [...]*slot{r.byInstance[id], r.arriving[id]} {
+				if sl != nil && sl.booked == b.Gang && sl.node.Group == part.Group {
+					r.rebook(sl, "")
+					r.unbooked = append(r.unbooked, sl)
 				}
-				r.unshelve(sl)
-				return true
 			}
+		}
+	}
+	r.coming = slices.DeleteFunc(r.coming, func(sl *slot) bool {
+		promised := sl.booked == b.Gang && sl.booked != "" && sl.node.InstanceID == "" && strings.HasPrefix(sl.node.Name, b.Request+"/")
+		if promised && sl.used == 0 {
+			r.unshelve(sl)
+			delete(r.arriving, sl.node.Name)
+			return true
 		}
 		return false
 	})
 	r.changed()
+}
+
+// rebook files a slot under another owner.
+func (r *room) rebook(sl *slot, owner snapshot.GangID) {
+	r.unshelve(sl)
+	sl.booked = owner
+	r.file(sl)
 }
 
 // mark remembers a state of the room for undo.
@@ -232,7 +238,6 @@ func (r *room) vacates(sl *slot) {
 func (r *room) add(sl *slot) {
 	r.file(sl)
 	r.vacates(sl)
-	r.slots = append(r.slots, sl)
 }
 
 // unshelve takes a slot out of the index, before what it is filed under changes.
@@ -269,15 +274,17 @@ func (r *room) evict(p *snapshot.Pod) {
 
 // open adds a node that this decision buys.
 func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
-	r.add(&slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner})
+	sl := &slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner}
+	r.add(sl)
+	r.bought, r.edited = append(r.bought, sl), true
 }
 
-// truncate removes the nodes opened last.
-func (r *room) truncate(slots int) {
-	for _, sl := range r.slots[slots:] {
+// close removes the nodes opened last, all but the first n.
+func (r *room) close(n int) {
+	for _, sl := range r.bought[n:] {
 		r.unshelve(sl)
 	}
-	r.slots = r.slots[:slots]
+	r.bought = r.bought[:n]
 	r.changed()
 }
 
@@ -406,26 +413,26 @@ func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
 
 func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
 	why := misfits{}
-	for _, sl := range r.slots {
+	r.each(func(sl *slot) {
 		if sl.stage > upTo {
-			continue
+			return
 		}
 		if r.outside(p, sl.node.Zone) {
 			why["in another zone than the gang"]++
-			continue
+			return
 		}
 		if sl.booked != "" && sl.booked != g {
 			why["reserved for another gang"]++
-			continue
+			return
 		}
 		if _, short := r.stageFor(sl, p, upTo); short != "" {
 			why[short]++
-			continue
+			return
 		}
 		if w := r.fit.Fits(p, sl.node, r.placed); w != "" {
 			why[w]++
 		}
-	}
+	})
 	return why
 }
 
@@ -493,9 +500,12 @@ func (r *room) since(mark int) (placed []snapshot.Placed, slots []*slot) {
 
 // wanted says whether the decision uses a node, by its name or instance ID.
 func (r *room) wanted(name string) bool {
-	return slices.ContainsFunc(r.slots, func(sl *slot) bool {
-		return (sl.used > 0 || sl.booked != "") && (sl.node.Name == name || sl.node.InstanceID == name)
-	})
+	for _, sl := range [...]*slot{r.byName[name], r.byInstance[name], r.arriving[name]} {
+		if sl != nil && (sl.used > 0 || sl.booked != "") {
+			return true
+		}
+	}
+	return false
 }
 
 // misfits counts the nodes per reason for which a pod does not fit them.

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
@@ -31,13 +33,12 @@ const maxSearches = 64
 
 // weigh notes which queues have victims, and how much can be evicted from one node at most.
 func (v *victims) weigh() {
-	v.byQueue = map[string][]*chunk{}
-	for _, c := range v.chunks {
-		if v.byQueue[c.gang.Queue] == nil {
-			v.queues = append(v.queues, c.gang.Queue)
-		}
-		v.byQueue[c.gang.Queue] = append(v.byQueue[c.gang.Queue], c)
+	if v.weighed {
+		return
 	}
+	v.weighed = true
+	v.queues = slices.Sorted(maps.Keys(v.byQueue))
+	v.heaviest = snapshot.Resources{}
 	for _, chunks := range v.byNode {
 		var sum snapshot.Resources
 		for _, c := range chunks {
@@ -52,7 +53,7 @@ func (v *victims) weigh() {
 // search returns what is known of the nodes on which room for a pod could be made, or nil when no
 // queue has anything to give. All that mayGo asks of the gang and the queues is part of the key.
 func (e *eviction) search(p *snapshot.Pod) *search {
-	v := e.d.victims
+	v := e.d.stock()
 	quiet := make(map[string]bool, len(v.queues))
 	key := make([]byte, 0, 128+16*len(v.queues))
 	for _, n := range []int64{p.Request.MilliGPU, p.Request.MilliCPU, p.Request.Memory, int64(e.gang.Priority)} {
@@ -120,7 +121,7 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 	if x == nil || y == nil {
 		return append(key, '-'), standing{quiet: true, closed: true}
 	}
-	most := e.d.victims.heaviest
+	most := e.d.stock().heaviest
 	fair, deserved := e.d.entitled(e.gang, x, e.need, snapshot.Resources{})
 	laterFair, laterDeserved := e.d.entitled(e.gang, x, e.need, most)
 	least := reclaimMinRuntime(y, x)
@@ -148,7 +149,7 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 
 // precedes says whether anything of the gang's own queue might have to make room for it.
 func (e *eviction) precedes(queue string) bool {
-	for _, c := range e.d.victims.byQueue[queue] {
+	for _, c := range e.d.stock().byQueue[queue] {
 		if c.gang.Priority < e.gang.Priority || c.gang.Priority == e.gang.Priority && c.gang.Created.After(e.gang.Created) {
 			return true
 		}
@@ -173,8 +174,8 @@ func (s *search) best(e *eviction, p *snapshot.Pod, out map[*slot]bool) (best *c
 			s.none = e.d.room.rev
 		}
 	}()
-	for _, sl := range e.d.room.slots {
-		if sl.stage != usable || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) || out[sl] {
+	for _, sl := range e.d.room.nodes {
+		if sl == nil || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) || out[sl] {
 			continue
 		}
 		if c := s.on(e, sl, p); c.ok && (best == nil || c.cost.compare(best.cost) < 0) {
@@ -192,7 +193,7 @@ func (s *search) on(e *eviction, sl *slot, p *snapshot.Pod) *clearance {
 	c := &clearance{slot: sl}
 	c.chunks, c.cost, c.ok = e.cheapest(sl, p)
 	c.rev = sl.rev
-	for _, victim := range e.d.victims.byNode[sl.node.Name] {
+	for _, victim := range e.d.stock().byNode[sl.node.Name] {
 		if !s.quiet[victim.gang.Queue] {
 			return c
 		}

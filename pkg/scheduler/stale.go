@@ -13,7 +13,7 @@ import (
 // runs), whose nodes or room are coming, or that is finishing.
 func (d *decision) evictStale(w *work) {
 	g := w.gang
-	if g.ShortSince.IsZero() || g.Grace < 0 || g.Ending || len(w.bind) > 0 || len(w.muster.running) == 0 {
+	if g.ShortSince.IsZero() || g.Grace < 0 || g.Ending || len(w.bind) > 0 || len(w.running) == 0 {
 		return
 	}
 	if w.verdict.Reason == plan.WaitingForNodes || w.verdict.Reason == plan.WaitingForPreemption {
@@ -25,7 +25,7 @@ func (d *decision) evictStale(w *work) {
 	}
 	step := plan.Evict{Gang: plan.OwnerOf(g), Queue: g.Queue, Whole: true,
 		Because: fmt.Sprintf("because it ran below its minimum for %s and no room for the rest is in sight", g.Grace)}
-	left := slices.DeleteFunc(slices.Clone(w.muster.running), func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
+	left := slices.DeleteFunc(slices.Clone(w.running), func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
 	d.strike(g, left)
 	for _, p := range left {
 		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -12,61 +13,153 @@ import (
 // chunk is what is evicted together: one elastic unit of a gang, or all of the gang.
 type chunk struct {
 	gang    *snapshot.Gang
+	rank    int // among the chunks of the gang
 	pods    []*snapshot.Pod
 	whole   bool
 	request snapshot.Resources
 	started time.Time // of its youngest pod; zero when that is not known yet
 	of      *chunk    // all of the gang
-	lost    int       // of all of the gang: pods that this decision evicts
+	lost    int       // of all of the gang: pods that the decision evicts
 }
 
-// victims is the stock of what could be evicted, built when it is first asked for.
-type victims struct {
-	chunks []*chunk
-	byNode map[string][]*chunk
-	queues []string // in which there are any, each once
-	all    map[snapshot.GangID]*chunk
+func compareChunks(a, b *chunk) int {
+	return cmp.Or(cmp.Compare(a.gang.ID, b.gang.ID), cmp.Compare(a.rank, b.rank))
+}
 
-	byQueue map[string][]*chunk
+// victims is the stock of what could be evicted, made when it is first asked for and kept up to date
+// from then on. See world.follow.
+type victims struct {
+	byNode  map[string][]*chunk // by gang, then rank
+	byQueue map[string][]*chunk // the same
+	all     map[snapshot.GangID]*chunk
+	queues  []string // in which there are any, by name
 
 	heaviest snapshot.Resources // in each dimension, the most that the chunks of one node ask for
+	weighed  bool               // heaviest and queues are up to date
 	searches map[string]*search
+	struck   []*chunk // whole gangs that have lost pods in this decision
 }
 
-// newVictims cuts all preemptible running gangs into chunks.
-func newVictims(s *snapshot.Snapshot, evicted map[string]bool) *victims {
-	v := &victims{byNode: map[string][]*chunk{}, all: map[snapshot.GangID]*chunk{}, searches: map[string]*search{}}
-	for _, g := range s.Gangs {
-		if g.NonPreemptible {
-			continue
+// stock returns the victims there are.
+func (d *decision) stock() *victims {
+	w := d.world
+	if w.victims == nil {
+		w.victims = &victims{byNode: map[string][]*chunk{}, byQueue: map[string][]*chunk{},
+			all: map[snapshot.GangID]*chunk{}, searches: map[string]*search{}}
+		for _, m := range w.musters {
+			w.victims.add(m)
 		}
-		elastic, all := cut(g)
-		for _, c := range elastic {
-			v.add(c)
+		for id, n := range d.struck {
+			if all := w.victims.all[id]; all != nil {
+				w.victims.lose(all, n)
+			}
 		}
+	}
+	w.victims.weigh()
+	return w.victims
+}
+
+// add cuts a gang into chunks; one that may not be evicted has none.
+func (v *victims) add(m *muster) {
+	if m.gang.NonPreemptible || len(m.running) == 0 {
+		return
+	}
+	if m.chunks == nil {
+		elastic, all := cut(m.gang)
+		m.chunks = elastic
 		if len(all.pods) > 0 {
-			v.add(all)
-			v.all[g.ID] = all
-			for _, p := range all.pods {
-				if evicted[p.UID] {
-					all.lost++
+			m.chunks = append(m.chunks, all)
+		}
+	}
+	for rank, c := range m.chunks {
+		c.rank = rank
+		for _, node := range c.nodes() {
+			v.byNode[node] = inserted(v.byNode[node], c)
+		}
+		v.byQueue[c.gang.Queue] = inserted(v.byQueue[c.gang.Queue], c)
+		if c.whole {
+			v.all[c.gang.ID] = c
+		}
+	}
+	v.weighed = false
+}
+
+// remove forgets the chunks of a gang.
+func (v *victims) remove(m *muster) {
+	for _, c := range m.chunks {
+		for _, node := range c.nodes() {
+			v.byNode[node] = removed(v.byNode[node], c)
+			if len(v.byNode[node]) == 0 {
+				delete(v.byNode, node)
+			}
+		}
+		v.byQueue[c.gang.Queue] = removed(v.byQueue[c.gang.Queue], c)
+		if len(v.byQueue[c.gang.Queue]) == 0 {
+			delete(v.byQueue, c.gang.Queue)
+		}
+	}
+	delete(v.all, m.gang.ID)
+	v.weighed = false
+}
+
+// rest forgets what a decision evicted, and what it looked up.
+func (v *victims) rest() {
+	for _, all := range v.struck {
+		all.lost = 0
+	}
+	v.struck = v.struck[:0]
+	clear(v.searches)
+}
+
+// lose counts pods of a gang as evicted; a negative number gives them back.
+func (v *victims) lose(all *chunk, pods int) {
+	if all.lost == 0 {
+		v.struck = append(v.struck, all)
+	}
+	all.lost += pods
+}
+
+// below lists the chunks in the queues below an account, itself included.
+func (v *victims) below(a *account, l *ledger) iter.Seq[*chunk] {
+	return func(yield func(*chunk) bool) {
+		for _, q := range v.queues {
+			if !l.isBelow(q, a) {
+				continue
+			}
+			for _, c := range v.byQueue[q] {
+				if !yield(c) {
+					return
 				}
 			}
 		}
 	}
-	v.weigh()
-	return v
 }
 
-func (v *victims) add(c *chunk) {
-	v.chunks = append(v.chunks, c)
-	seen := map[string]bool{}
+func inserted(list []*chunk, c *chunk) []*chunk {
+	if n := len(list); n == 0 || compareChunks(list[n-1], c) < 0 {
+		return append(list, c)
+	}
+	at, _ := slices.BinarySearchFunc(list, c, compareChunks)
+	return slices.Insert(list, at, c)
+}
+
+func removed(list []*chunk, c *chunk) []*chunk {
+	at, there := slices.BinarySearchFunc(list, c, compareChunks)
+	if !there {
+		return list
+	}
+	return slices.Delete(list, at, at+1)
+}
+
+// nodes are those that a chunk has pods on, each once.
+func (c *chunk) nodes() []string {
+	var out []string
 	for _, p := range c.pods {
-		if !seen[p.Node] {
-			seen[p.Node] = true
-			v.byNode[p.Node] = append(v.byNode[p.Node], c)
+		if !slices.Contains(out, p.Node) {
+			out = append(out, p.Node)
 		}
 	}
+	return out
 }
 
 // cut returns a gang's elastic units, the youngest first, and all its running pods as one chunk.
@@ -96,11 +189,12 @@ func (d *decision) strike(g *snapshot.Gang, pods []*snapshot.Pod) {
 	for _, p := range pods {
 		d.evicted[p.UID] = true
 	}
-	if d.victims == nil || d.victims.all[g.ID] == nil {
+	d.struck[g.ID] += len(pods)
+	if d.world.victims == nil || d.world.victims.all[g.ID] == nil {
 		return
 	}
-	all := d.victims.all[g.ID]
-	all.lost += len(pods)
+	all := d.world.victims.all[g.ID]
+	d.world.victims.lose(all, len(pods))
 	for _, p := range all.pods {
 		d.room.touch(p.Node)
 	}
@@ -109,7 +203,7 @@ func (d *decision) strike(g *snapshot.Gang, pods []*snapshot.Pod) {
 // pin notes that a gang is bound to something now, and no victim any more.
 func (d *decision) pin(w *work) {
 	d.bound[w.gang.ID] = true
-	for _, p := range w.muster.running {
+	for _, p := range w.running {
 		d.room.touch(p.Node)
 	}
 }

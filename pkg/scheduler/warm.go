@@ -99,10 +99,10 @@ func (w *warmth) fillQueue(q *snapshot.Queue) {
 	need := bounds.MinGPUs*1000 - w.d.budget.MilliGPUs(q.Name) - w.claimed[q.Name]
 	offers := rungs(w.d.offers, &bounds)
 	var idle []scaling.Idle
-	for _, sl := range w.d.room.slots {
+	w.d.room.each(func(sl *slot) {
 		price, ok := priceOf(sl.node, offers)
 		if !ok || sl.stage > coming || sl.booked != "" || sl.free.MilliGPU <= 0 || w.taken[sl.node.Name] || w.isBooked(sl) {
-			continue
+			return
 		}
 		if sl.stage == usable && sl.used == 0 && !sl.node.IdleSince.IsZero() && sl.free.MilliGPU >= 1000 {
 			idle = append(idle, scaling.Idle{Node: sl.node.Name, GPUs: sl.free.MilliGPU / 1000, Price: price})
@@ -111,7 +111,7 @@ func (w *warmth) fillQueue(q *snapshot.Queue) {
 			w.claim(q.Name, sl.free.MilliGPU)
 			need -= sl.free.MilliGPU
 		}
-	}
+	})
 	for k, stays := range scaling.CheapestSet(idle, (need+999)/1000) {
 		if stays {
 			w.taken[idle[k].Node], w.kept[idle[k].Node] = true, true

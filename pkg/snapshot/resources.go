@@ -23,6 +23,11 @@ func (r Resources) Sub(o Resources) Resources {
 	return Resources{r.MilliCPU - o.MilliCPU, r.Memory - o.Memory, r.MilliGPU - o.MilliGPU}
 }
 
+// Times returns n times r.
+func (r Resources) Times(n int64) Resources {
+	return Resources{r.MilliCPU * n, r.Memory * n, r.MilliGPU * n}
+}
+
 // IsZero says whether every dimension is zero.
 func (r Resources) IsZero() bool { return r == Resources{} }
 

@@ -223,7 +223,7 @@ func (w *world) unrest(t *testing.T) string {
 	}
 	reasons := map[string]plan.Verdict{}
 	for _, v := range p.Verdicts {
-		reasons[v.Gang.UID] = v
+		reasons[v.Gang.UID] = *v
 	}
 	for _, k := range sorted(w.clusters) {
 		rc := w.clusters[k]

@@ -294,7 +294,7 @@ func (w *World) terminate(s plan.TerminateNode) error {
 }
 
 // publish writes verdicts on the owners, where they say something new.
-func (w *World) publish(verdicts []plan.Verdict) {
+func (w *World) publish(verdicts []*plan.Verdict) {
 	for _, v := range verdicts {
 		key := types.NamespacedName{Namespace: v.Gang.Namespace, Name: v.Gang.Name}
 		if v.Gang.Kind == "Pod" || v.Early || !w.exists(v.Gang) || v.Text() == v.Previous {

@@ -28,8 +28,9 @@ type World struct {
 	Config *v1alpha1.Config
 	Groups map[string]*Group // the cloud, by the configured name of the node group
 
-	mirror *state.Mirror
-	fit    *fit.Checker
+	mirror  *state.Mirror
+	fit     *fit.Checker
+	decider *scheduler.Decider
 
 	pods     map[types.NamespacedName]*corev1.Pod
 	nodes    map[string]*corev1.Node
@@ -70,7 +71,7 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 // Restart replaces the manager by a fresh process: a new mirror that is told of every object once,
 // and of the cloud. What only lived in memory is lost.
 func (w *World) Restart() {
-	w.mirror = state.New(w.Config)
+	w.mirror, w.decider = state.New(w.Config), scheduler.NewDecider(w.fit)
 	w.changes++
 	for _, k := range sorted(w.queues) {
 		w.mirror.Queues().OnAdd(w.queues[k], true)
@@ -97,7 +98,7 @@ func (w *World) Snapshot() *snapshot.Snapshot { return w.mirror.Snapshot(w.Now) 
 func (w *World) Decide() *plan.Plan {
 	s := w.Snapshot()
 	w.fit.Begin(s)
-	p := scheduler.Decide(s, w.fit)
+	p := w.decider.Decide(s)
 	w.decided[p.Rev] = w.changes
 	return p
 }

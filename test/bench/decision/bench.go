@@ -19,6 +19,7 @@ import (
 type Load struct {
 	Mirror *state.Mirror
 	Fit    *fit.Checker
+	decide *scheduler.Decider
 	pods   map[types.UID]*corev1.Pod
 	bound  []types.UID
 }
@@ -29,7 +30,7 @@ func NewLoad(c *Cluster) (*Load, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build checker: %w", err)
 	}
-	l := &Load{Mirror: state.New(c.Config), Fit: checker, pods: map[types.UID]*corev1.Pod{}}
+	l := &Load{Mirror: state.New(c.Config), Fit: checker, decide: scheduler.NewDecider(checker), pods: map[types.UID]*corev1.Pod{}}
 	for _, q := range c.Queues {
 		l.Mirror.Queues().OnAdd(q, true)
 	}
@@ -49,7 +50,7 @@ func NewLoad(c *Cluster) (*Load, error) {
 func (l *Load) Decide() *plan.Plan {
 	s := l.Mirror.Snapshot(Epoch)
 	l.Fit.Begin(s)
-	return scheduler.Decide(s, l.Fit)
+	return l.decide.Decide(s)
 }
 
 // Pod shows a pod that is new or has changed.
