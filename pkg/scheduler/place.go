@@ -170,7 +170,8 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 		return false
 	}
 	var e *eviction
-	if !g.NonPreemptible && need.MilliGPU > 0 {
+	// What is moved needs room itself: it helps only where there is enough, in the wrong places.
+	if !g.NonPreemptible && need.MilliGPU > 0 && need.MilliGPU <= d.room.free(g.ID).MilliGPU {
 		e = d.makeRoom(g, w.missing, need, true)
 	}
 	if e == nil {

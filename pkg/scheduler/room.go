@@ -113,6 +113,26 @@ func (r *room) total() snapshot.Resources {
 	return sum
 }
 
+// free is what is free now, in sum, for a gang on usable nodes.
+func (r *room) free(g snapshot.GangID) (sum snapshot.Resources) {
+	for _, owner := range owners(g) {
+		for _, sh := range r.shelves[owner] {
+			if sh.kind.stage == usable {
+				sum = sum.Add(sh.free)
+			}
+		}
+	}
+	return sum
+}
+
+// owners are those whose slots a gang may use: nobody's in particular, and its own.
+func owners(g snapshot.GangID) []snapshot.GangID {
+	if g == "" {
+		return []snapshot.GangID{""}
+	}
+	return []snapshot.GangID{"", g}
+}
+
 // each visits all slots: usable ones by name, then those that are coming, then what is bought.
 func (r *room) each(visit func(*slot)) {
 	for _, list := range [...][]*slot{r.nodes, r.coming, r.bought} {
@@ -351,10 +371,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		return false
 	}
 	possible := r.possible(p)
-	for k, owner := range [...]snapshot.GangID{"", g} {
-		if k > 0 && g == "" {
-			break
-		}
+	for _, owner := range owners(g) {
 		for _, sh := range r.shelves[owner] {
 			if sh.kind.stage <= upTo && possible(sh) && !r.outside(p, sh.kind.zone) {
 				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })

@@ -12,8 +12,9 @@ import (
 type shelf struct {
 	id      int
 	kind    kind
-	example *snapshot.Node // one of its nodes
-	tiers   []*tier        // by free GPUs
+	example *snapshot.Node     // one of its nodes
+	tiers   []*tier            // by free GPUs
+	free    snapshot.Resources // on all of them
 }
 
 // kind is what the slots of a shelf have in common.
@@ -56,6 +57,7 @@ func (s *shelf) put(sl *slot) {
 	t := s.tiers[k]
 	at, _ := slices.BinarySearchFunc(t.slots, sl, compareSlots)
 	t.slots = slices.Insert(t.slots, at, sl)
+	s.free = s.free.Add(sl.free)
 }
 
 // take removes a slot that was put in and has not changed since.
@@ -67,6 +69,7 @@ func (s *shelf) take(sl *slot) {
 	t := s.tiers[k]
 	if at, there := slices.BinarySearchFunc(t.slots, sl, compareSlots); there {
 		t.slots = slices.Delete(t.slots, at, at+1)
+		s.free = s.free.Sub(sl.free)
 	}
 }
 

@@ -22,6 +22,9 @@ type kept struct {
 	onNode map[string][]*snapshot.Pod // by UID; published, so it is copied before it is changed
 	copied map[string]bool            // those that this snapshot may change
 	gangs  []*snapshot.Gang           // by ID
+
+	queues        []*snapshot.Queue // by name
+	queuesChanged bool
 }
 
 // unit is the pods that become gangs together: those of one owner, or one pod.

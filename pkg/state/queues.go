@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 
@@ -15,7 +16,29 @@ import (
 // queues converts the queues from KAI's units: devices, millicores and 10^6 bytes. -1 is unlimited;
 // unset is 0, which allows nothing as a limit, entitles to nothing as a quota, and gets nothing of
 // the surplus as a weight.
+//
+// Queues that say the same as in the last snapshot are the same values, and when all do, so is the list:
+// a decision starts over when they change.
 func (b *builder) queues() {
+	k := &b.m.kept
+	if k.queuesChanged {
+		k.queuesChanged = false
+		now := b.readQueues()
+		for i, q := range now {
+			if at, there := find(k.queues, q.Name, queueName); there && reflect.DeepEqual(k.queues[at], q) {
+				now[i] = k.queues[at]
+			}
+		}
+		if !slices.Equal(k.queues, now) {
+			k.queues = now
+		}
+	}
+	b.s.Queues = k.queues
+}
+
+func queueName(q *snapshot.Queue) string { return q.Name }
+
+func (b *builder) readQueues() (queues []*snapshot.Queue) {
 	for name, q := range b.m.queues {
 		out := &snapshot.Queue{Name: name, UID: string(q.UID), Parent: q.Spec.ParentQueue, Created: q.CreationTimestamp.Time,
 			Priority: q.Spec.EffectivePriority(), PreemptMinRuntime: duration(q.Spec.PreemptMinRuntime), ReclaimMinRuntime: duration(q.Spec.ReclaimMinRuntime)}
@@ -31,9 +54,10 @@ func (b *builder) queues() {
 				MilliCPU: read.number("cpu.overQuotaWeight", r.CPU.OverQuotaWeight, 1000),
 				Memory:   read.number("memory.overQuotaWeight", r.Memory.OverQuotaWeight, 1000)}
 		}
-		b.s.Queues = append(b.s.Queues, out)
+		queues = append(queues, out)
 	}
-	slices.SortFunc(b.s.Queues, func(x, y *snapshot.Queue) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(queues, func(x, y *snapshot.Queue) int { return cmp.Compare(x.Name, y.Name) })
+	return queues
 }
 
 func duration(d *metav1.Duration) *time.Duration {

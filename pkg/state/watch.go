@@ -70,9 +70,12 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 // Queues returns the handler for the informer of queues.
 func (m *Mirror) Queues() cache.ResourceEventHandler {
 	return handle(func(q *queuev2.Queue) {
-		m.note(func() { m.queues[q.Name] = q }) // queues are always made again
+		m.note(func() { m.queues[q.Name], m.kept.queuesChanged = q, true })
 	}, func(q *queuev2.Queue) {
-		m.note(func() { delete(m.queues, q.Name) })
+		m.note(func() {
+			delete(m.queues, q.Name)
+			m.kept.queuesChanged = true
+		})
 	})
 }
 

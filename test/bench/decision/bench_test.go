@@ -66,3 +66,23 @@ func TestTheSameShapeGivesTheSamePlan(t *testing.T) {
 		t.Error("plans differ")
 	}
 }
+
+func BenchmarkWarmBound(b *testing.B)   { warm(b, Thousand, 0) }
+func BenchmarkWarmArrived(b *testing.B) { warm(b, Thousand, 1) }
+func BenchmarkWarmGone(b *testing.B)    { warm(b, Thousand, 2) }
+
+// warm makes a decision after each of many events of a kind.
+func warm(b *testing.B, shape Shape, event int) {
+	l, err := NewLoad(Generate(shape))
+	if err != nil {
+		b.Fatal(err)
+	}
+	l.Bound(l.Decide())
+	l.Decide()
+	for k := 0; b.Loop(); k++ {
+		b.StopTimer()
+		Events[event].Happen(l, k%1000)
+		b.StartTimer()
+		l.Decide()
+	}
+}
