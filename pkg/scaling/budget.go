@@ -9,11 +9,11 @@ import (
 )
 
 // Budget answers whether one more node may be bought for a queue, and remembers what this decision
-// buys. What runs and comes counts against the bounds of its queue and of every ancestor: a node
-// that is shared, by the share of it that is used.
+// buys. What runs and comes counts against the bounds of its queue and of every ancestor.
 type Budget struct {
 	s     *snapshot.Snapshot
-	spent map[string]*use // by queue, descendants included
+	held  *Spending
+	spent map[string]*use // by queue, descendants included; those that held has and nothing was added to are not here
 	all   use
 	nodes map[string]int // members per group, bought ones included
 	grown int            // bought within the growth window, by this decision included
@@ -27,76 +27,40 @@ type use struct {
 	total    int
 }
 
-// NewBudget starts a budget from what runs and comes. chain returns a queue and its ancestors,
-// leaf first.
-func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget {
-	b := &Budget{s: s, spent: map[string]*use{}, nodes: map[string]int{}, grown: grown(s)}
-	queueOf := map[snapshot.GangID]string{}
-	for _, g := range s.Gangs {
-		queueOf[g.ID] = g.Queue
-	}
+// NewBudget starts a budget from what runs, which held has counted, and what comes. chain returns a
+// queue and its ancestors, leaf first.
+func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string, held *Spending) *Budget {
+	b := &Budget{s: s, held: held, spent: map[string]*use{}, nodes: map[string]int{}, grown: grown(s)}
 	for _, g := range s.NodeGroups {
 		b.nodes[g.Name] = members(s, g)
 		b.all.total += b.nodes[g.Name]
 		b.all.cost += g.Price * snapshot.Dollars(b.nodes[g.Name])
 	}
 	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
-	booked := map[string]bool{}
 	for _, bk := range s.Bookings {
+		queue := bk.Queue
+		if !bk.Warm {
+			queue = ""
+			if g := s.Gang(bk.Gang); g != nil {
+				queue = g.Queue
+			}
+		}
 		for _, part := range bk.Nodes {
-			g := s.NodeGroup(part.Group)
-			if g == nil {
-				continue
-			}
-			for _, id := range part.Instances {
-				booked[id] = true
-			}
-			if bk.Warm {
-				b.charge(chain(bk.Queue), g, part.Count)
-				continue
-			}
-			b.charge(chain(queueOf[bk.Gang]), g, part.Count)
-		}
-	}
-	for _, n := range s.Nodes {
-		g := s.NodeGroup(n.Group)
-		if g == nil || booked[n.InstanceID] {
-			continue
-		}
-		for _, p := range n.Pods {
-			if p.Gang == "" || p.Resident {
-				continue
-			}
-			share := shareOf(p.Request, n.Allocatable)
-			for _, q := range chain(queueOf[p.Gang]) {
-				u := b.of(q)
-				u.milliGPU += p.Request.MilliGPU
-				u.cost += snapshot.Dollars(int64(g.Price) * share / 1000)
+			if g := s.NodeGroup(part.Group); g != nil {
+				b.charge(chain(queue), g, part.Count)
 			}
 		}
 	}
 	return b
 }
 
-// shareOf is the part of a node that a pod uses, in thousandths: of its GPUs where it has any,
-// else of the scarcer of CPU and memory.
-func shareOf(request, allocatable snapshot.Resources) int64 {
-	part := func(used, of int64) int64 {
-		if of <= 0 {
-			return 0
-		}
-		return min(1000, used*1000/of)
-	}
-	if allocatable.MilliGPU > 0 {
-		return part(request.MilliGPU, allocatable.MilliGPU)
-	}
-	return max(part(request.MilliCPU, allocatable.MilliCPU), part(request.Memory, allocatable.Memory))
-}
-
 func (b *Budget) of(queue string) *use {
 	u := b.spent[queue]
 	if u == nil {
 		u = &use{nodes: map[string]int{}}
+		if held := b.held.spent[queue]; held != nil {
+			u.milliGPU, u.cost = held.milliGPU, held.cost
+		}
 		b.spent[queue] = u
 	}
 	return u

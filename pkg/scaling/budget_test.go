@@ -114,7 +114,7 @@ func TestBudgetSaysWhichBoundStandsInTheWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			g := c.world(w)
-			b := scaling.NewBudget(w.Snapshot, chain)
+			b := budget(w.Snapshot)
 			if diff := cmp.Diff(c.want, b.Buy(chain(c.queue), g, c.count)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 			}
@@ -151,7 +151,7 @@ func TestReturnUndoesBuy(t *testing.T) {
 			}
 		}
 		w.DefaultBounds = &snapshot.Bounds{MaxHourlyCost: dollars(snapshot.Dollars(rapid.Int64Range(0, 6_000_000).Draw(t, "cost")))}
-		kept, tried := scaling.NewBudget(w.Snapshot, chain), scaling.NewBudget(w.Snapshot, chain)
+		kept, tried := budget(w.Snapshot), budget(w.Snapshot)
 		nodes, total := map[string]int{}, 0
 		gpus := map[string]int64{}
 		for range rapid.IntRange(0, 20).Draw(t, "purchases") {

@@ -45,7 +45,7 @@ func TestGrowthPerHour(t *testing.T) {
 			g := &snapshot.NodeGroup{Name: "g5", Max: 100}
 			s := &snapshot.Snapshot{Now: noon, Grown: tc.bought, NodeGroups: []*snapshot.NodeGroup{g},
 				Limits: snapshot.Limits{MaxNewNodesPerHour: &tc.most}}
-			b := scaling.NewBudget(s, func(string) []string { return nil })
+			b := budget(s)
 			for range tc.already {
 				if d := b.Buy(nil, g, 1); d != nil {
 					t.Fatalf("could not buy what the case starts from: %s", d.Message)
@@ -68,8 +68,8 @@ func TestGrowthPerHour(t *testing.T) {
 func TestATrialThatWasUndoneIsNoGrowth(t *testing.T) {
 	most := 1
 	g := &snapshot.NodeGroup{Name: "g5", Max: 100}
-	b := scaling.NewBudget(&snapshot.Snapshot{Now: noon, NodeGroups: []*snapshot.NodeGroup{g},
-		Limits: snapshot.Limits{MaxNewNodesPerHour: &most}}, func(string) []string { return nil })
+	b := budget(&snapshot.Snapshot{Now: noon, NodeGroups: []*snapshot.NodeGroup{g},
+		Limits: snapshot.Limits{MaxNewNodesPerHour: &most}})
 	if d := b.Buy(nil, g, 1); d != nil {
 		t.Fatal(d.Message)
 	}

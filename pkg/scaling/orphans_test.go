@@ -72,7 +72,7 @@ func TestSomebodyElseGrowsTheGroup(t *testing.T) {
 	if o := scaling.Offers(w.Snapshot)[0]; o.More != 1 {
 		t.Errorf("%d more of a group of at most 4 that was set to 3: the two that are missing will come", o.More)
 	}
-	b := scaling.NewBudget(w.Snapshot, chain)
+	b := budget(w.Snapshot)
 	if d := b.Buy(nil, g, 2); d == nil {
 		t.Error("bought beyond the group's maximum")
 	}

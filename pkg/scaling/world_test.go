@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/capmgr/capmgr/pkg/scaling"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -86,3 +87,10 @@ func chain(queue string) []string {
 func int64p(v int64) *int64 { return &v }
 
 func dollars(v snapshot.Dollars) *snapshot.Dollars { return &v }
+
+// budget starts a budget from a snapshot alone.
+func budget(s *snapshot.Snapshot) *scaling.Budget {
+	held := scaling.NewSpending()
+	held.Follow(s, nil, chain)
+	return scaling.NewBudget(s, chain, held)
+}

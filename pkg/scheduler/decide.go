@@ -54,7 +54,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 		hopeless:  map[string]*failure{},
 		powerless: map[rights]bool{},
 	}
-	d.budget = scaling.NewBudget(s, d.ledger.chain)
+	d.budget = scaling.NewBudget(s, d.ledger.chain, dr.world.spent)
 	divideAll(d.ledger.roots, d.room.total())
 	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()

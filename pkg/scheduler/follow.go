@@ -16,12 +16,14 @@ type world struct {
 	room    *room
 	musters []*muster // parallel to the snapshot's gangs
 	victims *victims  // nil until somebody looks for some
+	spent   *scaling.Spending
+	moved   []string // nodes of gangs that have changed since spent was brought up to date
 
 	bookings map[snapshot.GangID][]*snapshot.Booking
 }
 
 func newWorld(fit Fitter, queues []*snapshot.Queue) *world {
-	return &world{s: &snapshot.Snapshot{Queues: queues}, ledger: newLedger(queues), room: newRoom(fit)}
+	return &world{s: &snapshot.Snapshot{Queues: queues}, ledger: newLedger(queues), room: newRoom(fit), spent: scaling.NewSpending()}
 }
 
 // follow brings the account to a snapshot. It returns false where starting over is the only way.
@@ -37,7 +39,8 @@ func (w *world) follow(s *snapshot.Snapshot) bool {
 	}
 	w.room.follow(w.s, s)
 	w.gangs(w.s.Gangs, s.Gangs)
-	w.s = s
+	w.spent.Follow(s, w.moved, w.ledger.chain)
+	w.s, w.moved = s, w.moved[:0]
 	w.ledger.reset()
 	return true
 }
@@ -80,6 +83,7 @@ func (w *world) gangs(old, now []*snapshot.Gang) {
 // leave takes a gang out of all accounts.
 func (w *world) leave(m *muster) {
 	w.ledger.leave(m)
+	w.touch(m)
 	if m.queues() {
 		at, there := slices.BinarySearchFunc(m.account.waiting, m, compareMusters)
 		if there {
@@ -91,6 +95,15 @@ func (w *world) leave(m *muster) {
 	}
 }
 
+// touch notes where a gang that has changed has pods.
+func (w *world) touch(m *muster) {
+	for _, p := range m.gang.Members {
+		if p.Node != "" {
+			w.moved = append(w.moved, p.Node)
+		}
+	}
+}
+
 // enter puts gangs into all accounts.
 func (w *world) enter(come []*muster) {
 	const few = 64 // beyond it is cheaper to sort once
@@ -98,6 +111,7 @@ func (w *world) enter(come []*muster) {
 	for _, m := range come {
 		m.booked, m.verdict = len(w.bookings[m.gang.ID]) > 0, nil
 		w.ledger.enter(m)
+		w.touch(m)
 		if w.victims != nil {
 			w.victims.add(m)
 		}

@@ -29,8 +29,11 @@ func (d *decision) keepWarm() map[string]bool {
 	for _, o := range d.offers {
 		w.fillGroup(o)
 	}
-	w.countPlaced()
-	for _, q := range w.minima() {
+	minima := w.minima()
+	if len(minima) > 0 {
+		w.countPlaced()
+	}
+	for _, q := range minima {
 		w.fillQueue(q)
 	}
 	return w.kept
@@ -70,14 +73,10 @@ func (w *warmth) minima() []*snapshot.Queue {
 // countPlaced charges what this decision has just placed on managed nodes: the budget knows only
 // what is bound, and what is booked or bought for a gang.
 func (w *warmth) countPlaced() {
-	queue := map[snapshot.GangID]string{}
-	for _, g := range w.d.s.Gangs {
-		queue[g.ID] = g.Queue
-	}
 	placed, slots := w.d.room.since(0)
 	for k, p := range placed {
 		if sl := slots[k]; sl.node.Group != "" && sl.booked == "" && !w.isBooked(sl) {
-			w.claim(queue[p.Pod.Gang], p.Pod.Request.MilliGPU)
+			w.claim(w.d.s.Gang(p.Pod.Gang).Queue, p.Pod.Request.MilliGPU)
 		}
 	}
 }

@@ -128,10 +128,6 @@ func (b *builder) linkInstances() {
 
 // bookings are the CapacityRequests that are neither given up nor over.
 func (b *builder) bookings() {
-	byUID := map[string]*snapshot.Gang{}
-	for _, g := range b.s.Gangs {
-		byUID[g.UID] = g
-	}
 	for _, r := range b.m.requests {
 		if over(r) || r.DeletionTimestamp != nil {
 			continue
