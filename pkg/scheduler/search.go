@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -12,7 +13,7 @@ import (
 // stand to each other as they did. Where nothing has changed on a node since, the answer is the same,
 // so that a gang's next pod looks only at the few nodes that the one before it changed.
 type search struct {
-	quiet map[string]bool // by queue with victims; see standing
+	loud  map[string]bool // queues with victims that are not quiet; see standing
 	nodes map[*slot]*clearance
 
 	settled bool   // every queue is quiet
@@ -38,6 +39,12 @@ func (v *victims) weigh() {
 	}
 	v.weighed = true
 	v.queues = slices.Sorted(maps.Keys(v.byQueue))
+	clear(v.weakest)
+	for q, chunks := range v.byQueue {
+		v.weakest[q] = slices.MinFunc(chunks, func(x, y *chunk) int {
+			return cmp.Or(cmp.Compare(x.gang.Priority, y.gang.Priority), y.gang.Created.Compare(x.gang.Created), compareChunks(x, y))
+		}).gang
+	}
 	v.heaviest = snapshot.Resources{}
 	for _, chunks := range v.byNode {
 		var sum snapshot.Resources
@@ -54,21 +61,24 @@ func (v *victims) weigh() {
 // queue has anything to give. All that mayGo asks of the gang and the queues is part of the key.
 func (e *eviction) search(p *snapshot.Pod) *search {
 	v := e.d.stock()
-	quiet := make(map[string]bool, len(v.queues))
-	key := make([]byte, 0, 128+16*len(v.queues))
+	var loud map[string]bool
+	key := make([]byte, 0, 128)
 	for _, n := range []int64{p.Request.MilliGPU, p.Request.MilliCPU, p.Request.Memory, int64(e.gang.Priority)} {
 		key = binary.LittleEndian.AppendUint64(key, uint64(n)) //nolint:gosec // its bits
 	}
-	some, settled := e.move, true
-	for _, q := range v.queues {
-		if e.move {
-			quiet[q] = true // queues have no say in it
-			continue
+	some := e.move // queues have no say in it
+	if !e.move {
+		for _, q := range e.d.exposed(e.gang) {
+			var st standing
+			key, st = e.standing(key, q)
+			if !st.quiet {
+				if loud == nil {
+					loud = map[string]bool{}
+				}
+				loud[q] = true
+			}
+			some = some || !st.closed
 		}
-		var st standing
-		key, st = e.standing(key, q)
-		quiet[q] = st.quiet
-		some, settled = some || !st.closed, settled && st.quiet
 	}
 	if !some && plainly == nil {
 		return nil
@@ -84,7 +94,7 @@ func (e *eviction) search(p *snapshot.Pod) *search {
 		if len(v.searches) >= maxSearches {
 			clear(v.searches)
 		}
-		s = &search{quiet: quiet, nodes: map[*slot]*clearance{}, settled: settled}
+		s = &search{loud: loud, nodes: map[*slot]*clearance{}, settled: len(loud) == 0}
 		v.searches[string(key)] = s
 	}
 	return s
@@ -109,9 +119,6 @@ type standing struct {
 // standing describes how a queue with victims stands to the gang, and adds it to a key.
 func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 	if queue == e.gang.Queue {
-		if e.d.preemptMinRuntime(queue) <= 0 && !e.precedes(queue) {
-			return append(key, 'c'), standing{quiet: true, closed: true}
-		}
 		key = append(key, 'p')
 		key = append(key, queue...)
 		key = binary.LittleEndian.AppendUint64(key, uint64(e.gang.Created.UnixNano())) //nolint:gosec // its bits
@@ -119,14 +126,16 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 	}
 	x, y := e.d.ledger.siblings(e.gang.Queue, queue)
 	if x == nil || y == nil {
-		return append(key, '-'), standing{quiet: true, closed: true}
+		return key, standing{quiet: true, closed: true}
 	}
 	most := e.d.stock().heaviest
 	fair, deserved := e.d.entitled(e.gang, x, e.need, snapshot.Resources{})
 	laterFair, laterDeserved := e.d.entitled(e.gang, x, e.need, most)
 	least := reclaimMinRuntime(y, x)
 	st := standing{quiet: fair == laterFair && deserved == laterDeserved}
-	key = append(key, 'r', flag(fair), flag(deserved))
+	key = append(key, 'r')
+	key = append(key, queue...)
+	key = append(key, flag(fair), flag(deserved))
 	key = binary.LittleEndian.AppendUint64(key, uint64(least)) //nolint:gosec // its bits
 	var above [2]bool
 	for d := range dimensions {
@@ -143,15 +152,46 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 			}
 		}
 	}
-	st.closed = least <= 0 && (!laterFair || !above[0]) && (!laterDeserved || !above[1])
+	st.closed = (!laterFair || !above[0]) && (!laterDeserved || !above[1])
 	return key, st
 }
 
 // precedes says whether anything of the gang's own queue might have to make room for it.
-func (e *eviction) precedes(queue string) bool {
-	for _, c := range e.d.stock().byQueue[queue] {
-		if c.gang.Priority < e.gang.Priority || c.gang.Priority == e.gang.Priority && c.gang.Created.After(e.gang.Created) {
-			return true
+func (d *decision) precedes(g *snapshot.Gang) bool {
+	w := d.stock().weakest[g.Queue]
+	return w != nil && (w.Priority < g.Priority || w.Priority == g.Priority && w.Created.After(g.Created))
+}
+
+// exposed lists the queues of which something might go for a gang: its own, and those that use more than
+// is theirs, or an ancestor of theirs does. All others are closed.
+func (d *decision) exposed(g *snapshot.Gang) []string {
+	v := d.stock()
+	if v.exposedAt != d.ledger.rev {
+		v.exposedAt, v.exposed = d.ledger.rev, v.exposed[:0]
+		for _, q := range v.queues {
+			if d.ledger.overdrawn(q) {
+				v.exposed = append(v.exposed, q)
+			}
+		}
+	}
+	if own := d.precedes(g); own != slices.Contains(v.exposed, g.Queue) {
+		out := slices.DeleteFunc(slices.Clone(v.exposed), func(q string) bool { return q == g.Queue })
+		if own {
+			out = append(out, g.Queue)
+		}
+		return out
+	}
+	return v.exposed
+}
+
+// overdrawn says whether a queue or an ancestor uses more of anything than its quota, or than it may hold
+// against its siblings.
+func (l *ledger) overdrawn(queue string) bool {
+	for a := l.accounts[queue]; a != nil; a = a.parent {
+		for d := range dimensions {
+			if used := d.of(a.used); used > a.quota(d) || used > a.allocatable(d) {
+				return true
+			}
 		}
 	}
 	return false
@@ -194,7 +234,7 @@ func (s *search) on(e *eviction, sl *slot, p *snapshot.Pod) *clearance {
 	c.chunks, c.cost, c.ok = e.cheapest(sl, p)
 	c.rev = sl.rev
 	for _, victim := range e.d.stock().byNode[sl.node.Name] {
-		if !s.quiet[victim.gang.Queue] {
+		if s.loud[victim.gang.Queue] {
 			return c
 		}
 	}

@@ -32,12 +32,17 @@ type victims struct {
 	byNode  map[string][]*chunk // by gang, then rank
 	byQueue map[string][]*chunk // the same
 	all     map[snapshot.GangID]*chunk
-	queues  []string // in which there are any, by name
 
-	heaviest snapshot.Resources // in each dimension, the most that the chunks of one node ask for
-	weighed  bool               // heaviest and queues are up to date
-	searches map[string]*search
-	struck   []*chunk // whole gangs that have lost pods in this decision
+	queues   []string                  // in which there are any, by name
+	weakest  map[string]*snapshot.Gang // by queue: the gang with the least right to stay
+	heaviest snapshot.Resources        // in each dimension, the most that the chunks of one node ask for
+	weighed  bool                      // the above are up to date
+
+	searches  map[string]*search
+	exposed   []string // queues of which something might go; see there
+	exposedAt uint64   // the rev of the ledger at that time
+
+	struck []*chunk // whole gangs that have lost pods in this decision
 }
 
 // stock returns the victims there are.
@@ -45,7 +50,7 @@ func (d *decision) stock() *victims {
 	w := d.world
 	if w.victims == nil {
 		w.victims = &victims{byNode: map[string][]*chunk{}, byQueue: map[string][]*chunk{},
-			all: map[snapshot.GangID]*chunk{}, searches: map[string]*search{}}
+			all: map[snapshot.GangID]*chunk{}, weakest: map[string]*snapshot.Gang{}, searches: map[string]*search{}}
 		for _, m := range w.musters {
 			w.victims.add(m)
 		}
@@ -267,17 +272,18 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 	}
 	if c.gang.Queue == g.Queue {
 		switch {
-		case c.whole && !d.ranFor(c, d.preemptMinRuntime(c.gang.Queue)):
-			return none, false
 		case c.gang.Priority < g.Priority:
-			return preempted, false
+			why = preempted
 		case c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && d.waited(g, overtakenAfter):
-			return overtaken, false
+			why = overtaken
 		}
-		return none, false
+		if why != none && c.whole && !d.ranFor(c, d.preemptMinRuntime(c.gang.Queue)) {
+			return none, false
+		}
+		return why, false
 	}
 	x, y := d.ledger.siblings(g.Queue, c.gang.Queue)
-	if x == nil || y == nil || c.whole && !d.ranFor(c, reclaimMinRuntime(y, x)) {
+	if x == nil || y == nil {
 		return none, false
 	}
 	fair, deserved := d.entitled(g, x, need, snapshot.Resources{})
@@ -287,6 +293,9 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 	case deserved && over(y.used, contested, y.quota):
 		threshold = y.quota
 	default:
+		return none, false
+	}
+	if c.whole && !d.ranFor(c, reclaimMinRuntime(y, x)) {
 		return none, false
 	}
 	return reclaimed, under(y.used.Sub(request), contested, threshold)
