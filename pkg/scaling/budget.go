@@ -190,7 +190,8 @@ func (b *Budget) within(queue string, bounds snapshot.Bounds, g *snapshot.NodeGr
 // any, or the defaults; nil when there are none. queues is the queue and its ancestors, leaf first.
 func BoundsOf(s *snapshot.Snapshot, queues []string) *snapshot.Bounds {
 	for _, q := range queues {
-		if b, ok := s.Bounds[q]; ok {
+		if _, ok := s.Bounds[q]; ok {
+			b := s.Bounds[q]
 			return &b
 		}
 	}

@@ -17,8 +17,11 @@ import (
 // buy looks for nodes that give the whole gang a place together with what is there and coming. It
 // adds the steps and returns true, or says which reason stands in the way.
 func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
-	queues := d.ledger.chain(w.gang.Queue)
-	bounds := scaling.BoundsOf(d.s, queues)
+	if len(d.offers) == 0 {
+		w.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
+		return false
+	}
+	queues, bounds := d.ledger.chain(w.gang.Queue), d.boundsOf(w.gang.Queue)
 	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
 	classes := byClass(w.missing)
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
@@ -222,8 +225,6 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
 		v.ETA = b.denied.Until
 		b.d.look(b.denied.Until)
-	case len(b.d.offers) == 0:
-		b.work.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
 	case bad != nil && bad.Late:
 		b.work.say(&blocked{plan.BackingOff, "nodes were bought for it and did not become usable in time", "Look at why nodes of its node groups do not come up"})
 		v.Doing = "Waiting before buying again, and taking any room that becomes free"

@@ -100,14 +100,19 @@ type failure struct {
 	found int           // pods before it that did
 	of    int
 	full  bool // nodes on their way were tried too
+	said  string
 }
 
 // text says how far the room reaches and what keeps the next pod away.
 func (f *failure) text() string {
-	if f.of == 1 {
-		return fmt.Sprintf("it fits no node (%s)", firstOf(f.why))
+	switch {
+	case f.said != "":
+	case f.of == 1:
+		f.said = fmt.Sprintf("it fits no node (%s)", firstOf(f.why))
+	default:
+		f.said = fmt.Sprintf("there is room for %d of %s; the next, of group %s, fits no node (%s)", f.found, pods(f.of), f.pod.Group, firstOf(f.why))
 	}
-	return fmt.Sprintf("there is room for %d of %s; the next, of group %s, fits no node (%s)", f.found, pods(f.of), f.pod.Group, firstOf(f.why))
+	return f.said
 }
 
 // rights are what two gangs share that may evict the same others for the same room.
@@ -235,7 +240,7 @@ func (d *decision) serve() {
 		freed := false
 		for _, f := range failed { // something was given up since they found no room
 			if f.freed < d.freed {
-				queue.wait(f.gangs[0].account, f.gangs)
+				queue.wait(f.gangs)
 				freed = true
 			}
 		}
@@ -277,7 +282,7 @@ func (d *decision) queueUp(queue *line, a *account) {
 		}
 		return
 	}
-	queue.wait(a, a.waiting)
+	queue.wait(a.waiting)
 }
 
 // spell is gangs that found no room, and what had been given up by then.
@@ -293,21 +298,20 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 		if w == nil {
 			w = d.workAgain(it.muster)
 		}
-		switch {
-		case it.elastic:
-			if d.placeElastic(w, it) {
-				d.grow(queue, w)
-			}
-		case d.turn(w):
-			if len(w.bind) > 0 {
-				d.grow(queue, w)
-			}
-		case it.work == nil:
-			gangs := queue.pass(w.muster)
-			for _, m := range gangs[1:] {
-				m.answer(w.verdict)
-			}
-			failed = append(failed, spell{gangs, d.freed})
+		var served bool
+		if it.elastic {
+			served = d.placeElastic(w, it)
+		} else {
+			served = d.turn(w)
+		}
+		if !served && it.work == nil {
+			failed = append(failed, spell{queue.pass(it), d.freed})
+			w.answerAlike(w.verdict, failed[len(failed)-1].gangs)
+			continue
+		}
+		queue.take(it)
+		if served && (it.elastic || len(w.bind) > 0) {
+			d.grow(queue, w)
 		}
 	}
 	return failed
@@ -315,6 +319,9 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 
 // workAgain starts work on a gang that waits in the line, or takes up what was started before.
 func (d *decision) workAgain(m *muster) *work {
+	if d.freed == 0 { // nobody is served twice
+		return d.workOn(m)
+	}
 	k := slices.IndexFunc(d.works, func(w *work) bool { return w.muster == m })
 	if k < 0 {
 		return d.workOn(m)

@@ -109,7 +109,7 @@ func (w *world) enter(come []*muster) {
 	const few = 64 // beyond it is cheaper to sort once
 	var sort map[*account]bool
 	for _, m := range come {
-		m.booked, m.verdict = len(w.bookings[m.gang.ID]) > 0, nil
+		m.booked, m.verdict, m.like = len(w.bookings[m.gang.ID]) > 0, nil, nil
 		w.ledger.enter(m)
 		w.touch(m)
 		if w.victims != nil {

@@ -22,14 +22,17 @@ type account struct {
 	parent   *account // nil at the top, and where the parent is missing or part of a cycle
 	children []*account
 	names    []string // of the children
-	depth    int      // ancestors that it has
+	chain    []string // its name and its ancestors', leaf first
 
 	moved bool    // it is in the list of those
 	rest  amounts // before anything is decided
 	amounts
 	fair snapshot.Resources // of the capacity that is there and coming
 
-	waiting []*muster // gangs that wait for their minimum and have no claim yet, in the order of the queue
+	place   place            // in the line of the decision under way
+	bounds  *snapshot.Bounds // on buying; see boundsOf
+	asked   bool             // whether the decision under way has looked for them
+	waiting []*muster        // gangs that wait for their minimum and have no claim yet, in the order of the queue
 }
 
 // amounts are what is counted of a queue.
@@ -56,8 +59,8 @@ func newLedger(queues []*snapshot.Queue) *ledger {
 		}
 	}
 	for _, a := range l.all {
-		for p := a.parent; p != nil; p = p.parent {
-			a.depth++
+		for p := a; p != nil; p = p.parent {
+			a.chain = append(a.chain, p.queue.Name)
 		}
 	}
 	return l
@@ -82,28 +85,18 @@ func (l *ledger) enterTimes(m *muster, n int64) {
 // reset forgets what was decided.
 func (l *ledger) reset() {
 	for _, a := range l.all {
-		a.amounts = a.rest
+		a.amounts, a.asked = a.rest, false
 	}
 	l.takeMoved()
 	l.rev++
 }
 
-// path returns a queue's account and its ancestors', leaf first.
-func (l *ledger) path(queue string) []*account {
-	var out []*account
-	for a := l.accounts[queue]; a != nil; a = a.parent {
-		out = append(out, a)
-	}
-	return out
-}
-
 // chain returns the names of a queue and its ancestors, leaf first.
 func (l *ledger) chain(queue string) []string {
-	var names []string
-	for a := l.accounts[queue]; a != nil; a = a.parent {
-		names = append(names, a.queue.Name)
+	if a := l.accounts[queue]; a != nil {
+		return a.chain
 	}
-	return names
+	return nil
 }
 
 // charge adds to what a gang's queues use; a negative amount takes it back.
@@ -236,10 +229,10 @@ func (l *ledger) siblings(a, b string) (x, y *account) {
 	if x == nil || y == nil {
 		return nil, nil
 	}
-	for x.depth > y.depth {
+	for len(x.chain) > len(y.chain) {
 		x = x.parent
 	}
-	for y.depth > x.depth {
+	for len(y.chain) > len(x.chain) {
 		y = y.parent
 	}
 	if x == y { // one is above the other

@@ -27,6 +27,7 @@ type muster struct {
 	booked  bool          // nodes are bought for it, or were and are not settled
 	chunks  []*chunk      // what could be evicted of it; see victims
 	verdict *plan.Verdict // of the last decision; nil before the first
+	like    *plan.Verdict // on the gang before it, whose words verdict has; nil: it has its own
 }
 
 func musterOf(g *snapshot.Gang) *muster {
@@ -114,12 +115,24 @@ func (m *muster) queues() bool {
 		len(m.missing) > 0 && g.HeldUntil.IsZero() && g.EvictedAt.IsZero()
 }
 
-// answer is the verdict on the gang, in the words of one that may be about another gang like it. What has
-// not changed since the last decision stays the same value.
+// answer is the verdict on the gang, in words that may be about another gang like it. What has not changed
+// since the last decision stays the same value.
 func (m *muster) answer(v plan.Verdict) {
 	v.Gang, v.Previous = plan.OwnerOf(m.gang), m.gang.LastVerdict
 	if m.verdict == nil || *m.verdict != v {
-		m.verdict = &v
+		news := v // v itself stays where it is
+		m.verdict, m.like = &news, nil
+	}
+}
+
+// answerAlike is the verdict on gangs of which one was tried, and the others behind it are like it.
+func (m *muster) answerAlike(v plan.Verdict, gangs []*muster) {
+	m.answer(v)
+	for _, o := range gangs {
+		if o != m && o.like != m.verdict {
+			o.answer(v)
+			o.like = m.verdict
+		}
 	}
 }
 

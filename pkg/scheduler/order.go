@@ -45,16 +45,12 @@ func compareItems(a, b *item) int {
 type line struct {
 	ledger *ledger
 	total  snapshot.Resources // of the capacity that is divided
-	places map[*account]*place
 	roots  order
 }
 
 // place is one queue's place in the line, represented by the item that comes first below it.
 type place struct {
-	account *account
-	parent  *place
 	waiting []*muster // of a leaf: gangs in their order, taken from the front
-	taken   []*muster // of a leaf: the gangs from the one on that was taken last
 	others  []*item   // of a leaf: everything else that waits there, in its order
 	below   order
 
@@ -63,61 +59,54 @@ type place struct {
 	at   int // in the order of its siblings; -1: it is not there
 }
 
-// order is siblings with something waiting, the first to be served on top.
-type order []*place
+// order is sibling queues with something waiting, the first to be served on top.
+type order []*account
 
 // Len, Less, Swap, Push and Pop are heap.Interface.
 func (o order) Len() int           { return len(o) }
-func (o order) Less(i, j int) bool { return o[i].key.compare(&o[j].key) < 0 }
-func (o order) Swap(i, j int)      { o[i], o[j] = o[j], o[i]; o[i].at, o[j].at = i, j }
+func (o order) Less(i, j int) bool { return o[i].place.key.compare(&o[j].place.key) < 0 }
+func (o order) Swap(i, j int)      { o[i], o[j] = o[j], o[i]; o[i].place.at, o[j].place.at = i, j }
 
-// Push adds a place.
+// Push adds a queue.
 func (o *order) Push(x any) {
-	p := x.(*place) //nolint:forcetypeassert // places only
-	p.at = len(*o)
-	*o = append(*o, p)
+	a := x.(*account) //nolint:forcetypeassert // queues only
+	a.place.at = len(*o)
+	*o = append(*o, a)
 }
 
-// Pop removes the last place.
+// Pop removes the last queue.
 func (o *order) Pop() any {
-	p := (*o)[len(*o)-1]
-	p.at = -1
+	a := (*o)[len(*o)-1]
+	a.place.at = -1
 	*o = (*o)[:len(*o)-1]
-	return p
+	return a
 }
 
+// newLine is an empty line. A ledger has one at a time.
 func newLine(l *ledger, total snapshot.Resources) *line {
-	return &line{ledger: l, total: total, places: map[*account]*place{}}
-}
-
-// of is a queue's place.
-func (q *line) of(a *account) *place {
-	p := q.places[a]
-	if p == nil {
-		p = &place{account: a, at: -1}
-		q.places[a] = p
-		if a.parent != nil {
-			p.parent = q.of(a.parent)
-		}
+	for _, a := range l.all {
+		p := &a.place
+		p.waiting, p.others, p.below, p.best, p.at = nil, nil, p.below[:0], nil, -1
 	}
-	return p
+	return &line{ledger: l, total: total}
 }
 
-// wait adds gangs that wait for their minimum, in their order, before the line is served.
-func (q *line) wait(a *account, musters []*muster) {
-	q.of(a).waiting = musters
+// wait adds gangs that wait for their minimum, in their order.
+func (q *line) wait(musters []*muster) {
+	a := musters[0].account
+	a.place.waiting = musters
 	q.refresh(a)
 }
 
 // push puts an item into its place.
 func (q *line) push(it *item) {
-	p := q.of(it.muster.account)
+	p := &it.muster.account.place
 	k, _ := slices.BinarySearchFunc(p.others, it, compareItems)
 	p.others = slices.Insert(p.others, k, it)
 	q.refresh(it.muster.account)
 }
 
-// next takes the item that is to be served now, or nil.
+// next is the item that is to be served now, or nil. It stays where it is until it is taken.
 func (q *line) next() *item {
 	for _, a := range q.ledger.takeMoved() {
 		q.refresh(a)
@@ -125,27 +114,31 @@ func (q *line) next() *item {
 	if len(q.roots) == 0 {
 		return nil
 	}
-	it := q.roots[0].best
-	p := q.places[it.muster.account]
+	return q.roots[0].place.best
+}
+
+// take removes the item that next returned.
+func (q *line) take(it *item) {
+	p := &it.muster.account.place
 	if len(p.others) > 0 && p.others[0] == it {
 		p.others = p.others[1:]
 	} else {
-		p.taken, p.waiting = p.waiting, p.waiting[1:]
+		p.waiting = p.waiting[1:]
 	}
-	q.refresh(p.account)
-	return it
+	q.refresh(it.muster.account)
 }
 
-// pass takes the gangs that come right behind the last in its queue and find no room where it found none.
-// It returns them, that one first.
-func (q *line) pass(m *muster) []*muster {
-	p, n := q.places[m.account], 1
-	for n < len(p.taken) && p.taken[n].alike(m) {
+// pass removes it with the gangs that come right behind it in its queue and find no room where it found
+// none, and returns all of them.
+func (q *line) pass(it *item) []*muster {
+	p, n := &it.muster.account.place, 1
+	for n < len(p.waiting) && p.waiting[n].alike(it.muster) {
 		n++
 	}
-	p.waiting = p.taken[n:]
-	q.refresh(m.account)
-	return p.taken[:n]
+	gangs := p.waiting[:n]
+	p.waiting = p.waiting[n:]
+	q.refresh(it.muster.account)
+	return gangs
 }
 
 // first is what comes first of a place's own.
@@ -165,24 +158,23 @@ func (p *place) first() *item {
 // has changed: all that depends on it is on its own path.
 func (q *line) refresh(a *account) {
 	for ; a != nil; a = a.parent {
-		if p := q.places[a]; p != nil {
-			q.refreshPlace(p)
-		}
+		q.refreshPlace(a)
 	}
 }
 
-func (q *line) refreshPlace(p *place) {
-	if p.below == nil {
+func (q *line) refreshPlace(a *account) {
+	p := &a.place
+	if len(a.children) == 0 {
 		p.best = p.first()
 	} else if p.best = nil; len(p.below) > 0 {
-		p.best = p.below[0].best
+		p.best = p.below[0].place.best
 	}
 	if p.best != nil {
-		p.key = q.keyOf(p)
+		p.key = q.keyOf(a)
 	}
 	siblings := &q.roots
-	if p.parent != nil {
-		siblings = &p.parent.below
+	if a.parent != nil {
+		siblings = &a.parent.place.below
 	}
 	switch {
 	case p.best == nil && p.at >= 0:
@@ -190,7 +182,7 @@ func (q *line) refreshPlace(p *place) {
 	case p.best != nil && p.at >= 0:
 		heap.Fix(siblings, p.at)
 	case p.best != nil:
-		heap.Push(siblings, p)
+		heap.Push(siblings, a)
 	}
 }
 
@@ -206,8 +198,8 @@ type key struct {
 	name      string
 }
 
-func (q *line) keyOf(p *place) key {
-	a, r := p.account, p.best.request
+func (q *line) keyOf(a *account) key {
+	r := a.place.best.request
 	return key{over: a.overFair(), entitled: a.starved(r), priority: a.queue.Priority, forbidden: a.usesForbidden(r),
 		with: q.dominant(a, a.used.Add(r)), without: q.dominant(a, a.used), created: a.queue.Created, name: a.queue.Name}
 }

@@ -122,11 +122,23 @@ func (d *decision) awaitComing(w *work, open *scaling.Progress, f *failure, need
 // patience is how long a gang waits for nodes rather than evict others: not at all when it is of
 // those that are served at once, else what its queue says.
 func (d *decision) patience(g *snapshot.Gang) time.Duration {
-	b := scaling.BoundsOf(d.s, d.ledger.chain(g.Queue))
+	b := d.boundsOf(g.Queue)
 	if g.NonPreemptible || b == nil || b.PreferScaleUp <= 0 {
 		return -1
 	}
 	return b.PreferScaleUp
+}
+
+// boundsOf are the bounds on buying for a queue; nil: nothing may be bought.
+func (d *decision) boundsOf(queue string) *snapshot.Bounds {
+	a := d.ledger.accounts[queue]
+	if a == nil {
+		return d.s.DefaultBounds
+	}
+	if !a.asked {
+		a.bounds, a.asked = scaling.BoundsOf(d.s, a.chain), true
+	}
+	return a.bounds
 }
 
 // expected is how long nodes for a gang would take: those under way, else the soonest that could be
@@ -143,7 +155,10 @@ func (d *decision) expected(w *work, open *scaling.Progress, f *failure) time.Du
 		}
 	}
 	soonest := time.Duration(unlimited)
-	for _, o := range rungs(d.offers, scaling.BoundsOf(d.s, d.ledger.chain(w.gang.Queue))) {
+	if len(d.offers) == 0 {
+		return soonest
+	}
+	for _, o := range rungs(d.offers, d.boundsOf(w.gang.Queue)) {
 		if o.Refused == "" && o.More > 0 {
 			soonest = min(soonest, o.ETA)
 		}
@@ -165,13 +180,17 @@ func (d *decision) evictFor(w *work, need snapshot.Resources) bool {
 		d.look(g.EvictedAt.Add(evictionWindow))
 		return false
 	}
+	// What is moved needs room itself: it helps only where there is enough, in the wrong places.
+	move := !g.NonPreemptible && need.MilliGPU > 0 && need.MilliGPU <= d.room.free(g.ID).MilliGPU
+	if !move && plainly == nil && len(d.exposed(g)) == 0 {
+		return false
+	}
 	like := rights{g.Queue, g.Shape, g.Priority}
 	if d.powerless[like] {
 		return false
 	}
 	var e *eviction
-	// What is moved needs room itself: it helps only where there is enough, in the wrong places.
-	if !g.NonPreemptible && need.MilliGPU > 0 && need.MilliGPU <= d.room.free(g.ID).MilliGPU {
+	if move {
 		e = d.makeRoom(g, w.missing, need, true)
 	}
 	if e == nil {

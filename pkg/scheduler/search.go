@@ -1,9 +1,7 @@
 package scheduler
 
 import (
-	"cmp"
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -31,31 +29,6 @@ type clearance struct {
 
 // maxSearches bounds what is remembered; forgetting changes the cost, never the answer.
 const maxSearches = 64
-
-// weigh notes which queues have victims, and how much can be evicted from one node at most.
-func (v *victims) weigh() {
-	if v.weighed {
-		return
-	}
-	v.weighed = true
-	v.queues = slices.Sorted(maps.Keys(v.byQueue))
-	clear(v.weakest)
-	for q, chunks := range v.byQueue {
-		v.weakest[q] = slices.MinFunc(chunks, func(x, y *chunk) int {
-			return cmp.Or(cmp.Compare(x.gang.Priority, y.gang.Priority), y.gang.Created.Compare(x.gang.Created), compareChunks(x, y))
-		}).gang
-	}
-	v.heaviest = snapshot.Resources{}
-	for _, chunks := range v.byNode {
-		var sum snapshot.Resources
-		for _, c := range chunks {
-			sum = sum.Add(c.request)
-		}
-		for d := range dimensions {
-			d.set(&v.heaviest, max(d.of(v.heaviest), d.of(sum)))
-		}
-	}
-}
 
 // search returns what is known of the nodes on which room for a pod could be made, or nil when no
 // queue has anything to give. All that mayGo asks of the gang and the queues is part of the key.
@@ -158,7 +131,7 @@ func (e *eviction) standing(key []byte, queue string) ([]byte, standing) {
 
 // precedes says whether anything of the gang's own queue might have to make room for it.
 func (d *decision) precedes(g *snapshot.Gang) bool {
-	w := d.stock().weakest[g.Queue]
+	w := d.stock().weakestOf(g.Queue)
 	return w != nil && (w.Priority < g.Priority || w.Priority == g.Priority && w.Created.After(g.Created))
 }
 

@@ -87,10 +87,11 @@ func divideAll(roots []*account, total snapshot.Resources) {
 
 // divide gives every sibling its quota first, and the surplus by priority and weight.
 func divide(siblings []*account, d dimension, total int64) {
-	claims := make([]*claim, 0, len(siblings))
+	claims, all := make([]*claim, 0, len(siblings)), make([]claim, len(siblings))
 	rest := total
-	for _, a := range siblings {
-		c := &claim{account: a, want: min(d.of(a.requested), d.ceiling(a.queue.Limit)), weight: d.of(a.queue.Weight)}
+	for k, a := range siblings {
+		c := &all[k]
+		*c = claim{account: a, want: min(d.of(a.requested), d.ceiling(a.queue.Limit)), weight: d.of(a.queue.Weight)}
 		quota := d.ceiling(a.queue.Quota)
 		if quota == unlimited {
 			quota = total

@@ -34,9 +34,8 @@ type victims struct {
 	all     map[snapshot.GangID]*chunk
 
 	queues   []string                  // in which there are any, by name
-	weakest  map[string]*snapshot.Gang // by queue: the gang with the least right to stay
-	heaviest snapshot.Resources        // in each dimension, the most that the chunks of one node ask for
-	weighed  bool                      // the above are up to date
+	weakest  map[string]*snapshot.Gang // by queue, as far as known: the gang with the least right to stay
+	heaviest snapshot.Resources        // in each dimension, at least the most that the chunks of one node ask for
 
 	searches  map[string]*search
 	exposed   []string // queues of which something might go; see there
@@ -60,7 +59,6 @@ func (d *decision) stock() *victims {
 			}
 		}
 	}
-	w.victims.weigh()
 	return w.victims
 }
 
@@ -80,31 +78,70 @@ func (v *victims) add(m *muster) {
 		c.rank = rank
 		for _, node := range c.nodes() {
 			v.byNode[node] = inserted(v.byNode[node], c)
+			v.weigh(node)
 		}
-		v.byQueue[c.gang.Queue] = inserted(v.byQueue[c.gang.Queue], c)
+		v.queue(c.gang.Queue, inserted(v.byQueue[c.gang.Queue], c))
 		if c.whole {
 			v.all[c.gang.ID] = c
 		}
 	}
-	v.weighed = false
 }
 
 // remove forgets the chunks of a gang.
 func (v *victims) remove(m *muster) {
 	for _, c := range m.chunks {
 		for _, node := range c.nodes() {
-			v.byNode[node] = removed(v.byNode[node], c)
-			if len(v.byNode[node]) == 0 {
+			if v.byNode[node] = removed(v.byNode[node], c); len(v.byNode[node]) == 0 {
 				delete(v.byNode, node)
 			}
 		}
-		v.byQueue[c.gang.Queue] = removed(v.byQueue[c.gang.Queue], c)
-		if len(v.byQueue[c.gang.Queue]) == 0 {
-			delete(v.byQueue, c.gang.Queue)
-		}
+		v.queue(c.gang.Queue, removed(v.byQueue[c.gang.Queue], c))
 	}
 	delete(v.all, m.gang.ID)
-	v.weighed = false
+}
+
+// queue sets the chunks of a queue.
+func (v *victims) queue(name string, chunks []*chunk) {
+	delete(v.weakest, name)
+	v.exposedAt = 0
+	at, there := slices.BinarySearch(v.queues, name)
+	switch {
+	case len(chunks) == 0:
+		delete(v.byQueue, name)
+		if there {
+			v.queues = slices.Delete(v.queues, at, at+1)
+		}
+		return
+	case !there:
+		v.queues = slices.Insert(v.queues, at, name)
+	}
+	v.byQueue[name] = chunks
+}
+
+// weigh notes how much could be evicted from a node.
+func (v *victims) weigh(node string) {
+	var sum snapshot.Resources
+	for _, c := range v.byNode[node] {
+		sum = sum.Add(c.request)
+	}
+	for d := range dimensions {
+		d.set(&v.heaviest, max(d.of(v.heaviest), d.of(sum)))
+	}
+}
+
+// weakestOf is the gang of a queue with the least right to stay: of the lowest priority, and of those the
+// last that came. Nil: the queue has none.
+func (v *victims) weakestOf(queue string) *snapshot.Gang {
+	chunks := v.byQueue[queue]
+	if len(chunks) == 0 {
+		return nil
+	}
+	if v.weakest[queue] == nil {
+		v.weakest[queue] = slices.MinFunc(chunks, func(x, y *chunk) int {
+			return cmp.Or(cmp.Compare(x.gang.Priority, y.gang.Priority), y.gang.Created.Compare(x.gang.Created), compareChunks(x, y))
+		}).gang
+	}
+	return v.weakest[queue]
 }
 
 // rest forgets what a decision evicted, and what it looked up.

@@ -11,7 +11,7 @@ func BenchmarkFiveThousand(b *testing.B) { measured(b, FiveThousand) }
 
 func measured(b *testing.B, shape Shape) {
 	for b.Loop() {
-		t, err := Measure(shape, 10)
+		t, err := Measure(shape, 200)
 		if err != nil {
 			b.Fatal(err)
 		}
