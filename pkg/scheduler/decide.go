@@ -95,7 +95,7 @@ type decision struct {
 
 // failure is what stood in the way of a shape of gang.
 type failure struct {
-	why   misfits
+	why   *misfits
 	pod   *snapshot.Pod // the first that found no place
 	found int           // pods before it that did
 	of    int
@@ -108,9 +108,9 @@ func (f *failure) text() string {
 	switch {
 	case f.said != "":
 	case f.of == 1:
-		f.said = fmt.Sprintf("it fits no node (%s)", firstOf(f.why))
+		f.said = f.why.text()
 	default:
-		f.said = fmt.Sprintf("there is room for %d of %s; the next, of group %s, fits no node (%s)", f.found, pods(f.of), f.pod.Group, firstOf(f.why))
+		f.said = fmt.Sprintf("there is room for %d of %s; for the next, of group %s, %s", f.found, pods(f.of), f.pod.Group, f.why.text())
 	}
 	return f.said
 }
@@ -373,7 +373,7 @@ func (d *decision) placeElastic(w *work, it *item) bool {
 	}
 	mark := d.room.mark()
 	if why, _ := d.room.placeAll(it.pods, w.gang.ID, usable); why != nil {
-		w.short = &blocked{reason: plan.NoNodeFits, message: firstOf(why)}
+		w.short = &blocked{reason: plan.NoNodeFits, message: why.text()}
 		return false
 	}
 	placed, _ := d.room.since(mark)

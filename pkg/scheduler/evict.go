@@ -189,7 +189,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 		total = total.plus(e.d.costOf(o.chunk, overshoot))
 		e.evict(o.chunk)
 		set = append(set, o.chunk)
-		if _, short := e.d.room.stageFor(sl, p, leaving); short == "" {
+		if _, why, _ := e.d.room.stageFor(sl, p, leaving); why == "" {
 			return set, total, true
 		}
 	}

@@ -14,7 +14,7 @@ func DecidePlainly(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 			if sl.stage > upTo || sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
 				return
 			}
-			at, short := r.stageFor(sl, p, upTo)
+			at, short, _ := r.stageFor(sl, p, upTo)
 			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.fit.Fits(p, sl.node, r.placed) == "" {
 				best, bestAt = sl, at
 			}

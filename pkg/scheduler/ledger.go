@@ -246,13 +246,8 @@ func (l *ledger) siblings(a, b string) (x, y *account) {
 
 // amount prints one dimension of r.
 func amount(r snapshot.Resources, dimension string) string {
-	switch dimension {
-	case "gpu":
-		return snapshot.GPUs(r.MilliGPU)
-	case "cpu":
-		return snapshot.CPU(r.MilliCPU)
-	}
-	return snapshot.Memory(r.Memory)
+	d := named(dimension)
+	return d.amount(d.of(r))
 }
 
 // allowed prints one dimension of a ceiling.

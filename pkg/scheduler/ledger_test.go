@@ -138,24 +138,3 @@ func TestLedgerSaysWhyWithNumbers(t *testing.T) {
 		})
 	}
 }
-
-func TestDominantReasonIsTheOneThatHelps(t *testing.T) {
-	cases := map[string]struct {
-		reason string
-		in     misfits
-		want   string
-	}{
-		"Most":    {"what holds on most nodes", misfits{"too few GPUs free": 3, "taint x is not tolerated": 1}, "3 of 4 nodes: too few GPUs free"},
-		"Tie":     {"among equals the first by name, so that the text does not change", misfits{"b": 1, "a": 1}, "1 of 2 nodes: a"},
-		"NoGPUs":  {"that CPU nodes have no GPUs is no news where there are GPU nodes", misfits{noGPUs: 40, "too few GPUs free": 2}, "2 of 2 nodes: too few GPUs free"},
-		"Only":    {"where there are none it is", misfits{noGPUs: 40}, "40 of 40 nodes: no GPUs"},
-		"Nothing": {"there is nothing to count", nil, "there are no nodes"},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			if got := firstOf(c.in); got != c.want {
-				t.Errorf("%s: got %q, want %q", c.reason, got, c.want)
-			}
-		})
-	}
-}

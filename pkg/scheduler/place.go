@@ -276,14 +276,6 @@ func (d *decision) abandon(w *work) {
 	}
 }
 
-func firstOf(why misfits) string {
-	if len(why) == 0 {
-		return "there are no nodes"
-	}
-	reason, n, of := why.dominant()
-	return fmt.Sprintf("%d of %s: %s", n, nodes1(of), reason)
-}
-
 // arrival is when the last coming node that was used since mark is expected.
 func (d *decision) arrival(mark int) (at time.Time) {
 	_, slots := d.room.since(mark)

@@ -33,11 +33,11 @@ type room struct {
 	byKind   []*shelf // by their id
 	vacating []*slot  // usable slots that something is leaving
 
-	classes  classFitter          // nil: every slot has to be asked about
-	rev      uint64               // names the state of the room: equal only when nothing has changed
-	last     uint64               // the highest rev that was ever given
-	verdicts map[string][]bool    // by pod class and shelf: whether the shelf's nodes take such pods at all
-	reasons  map[question]misfits // why pods found no place
+	classes  classFitter           // nil: every slot has to be asked about
+	rev      uint64                // names the state of the room: equal only when nothing has changed
+	last     uint64                // the highest rev that was ever given
+	verdicts map[string][]bool     // by pod class and shelf: whether the shelf's nodes take such pods at all
+	reasons  map[question]*misfits // why pods found no place
 }
 
 // classFitter is a Fitter that can rule out all nodes of a class at once.
@@ -99,7 +99,7 @@ const (
 func newRoom(fit Fitter) *room {
 	r := &room{fit: fit, byName: map[string]*slot{}, byInstance: map[string]*slot{}, owners: map[string]snapshot.GangID{},
 		shelves: map[snapshot.GangID][]*shelf{}, shelf: map[kind]*shelf{},
-		verdicts: map[string][]bool{}, reasons: map[question]misfits{}}
+		verdicts: map[string][]bool{}, reasons: map[question]*misfits{}}
 	r.classes, _ = fit.(classFitter)
 	return r
 }
@@ -310,7 +310,7 @@ func (r *room) close(n int) {
 
 // placeAll puts every pod on room of at most the given stage, in order, or none and says for the
 // first that found no place what stands in the way on how many nodes.
-func (r *room) placeAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (misfits, *snapshot.Pod) {
+func (r *room) placeAll(pods []*snapshot.Pod, g snapshot.GangID, upTo stage) (*misfits, *snapshot.Pod) {
 	mark := r.mark()
 	if p := r.placeMost(pods, g, upTo); p != nil {
 		why := r.misfits(p, g, upTo)
@@ -385,7 +385,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		if sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
 			continue
 		}
-		if at, short := r.stageFor(sl, p, upTo); short == "" && at == leaving {
+		if at, why, _ := r.stageFor(sl, p, upTo); why == "" && at == leaving {
 			try(sl, leaving)
 		}
 	}
@@ -411,77 +411,32 @@ func (r *room) possible(p *snapshot.Pod) func(*shelf) bool {
 	return func(sh *shelf) bool { return known[sh.id] }
 }
 
-// misfits says what stands in the way of a pod that found no place, on how many nodes.
-func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
-	q := question{rev: r.rev, class: p.Class, request: p.Request, upTo: upTo, zone: r.zone}
-	if p.Class == "" || p.Alone {
-		q.pod = p
-	}
-	if len(r.shelves[g]) > 0 {
-		q.gang = g
-	}
-	why, known := r.reasons[q]
-	if !known {
-		why = r.count(p, g, upTo)
-		r.reasons[q] = why
-	}
-	return why
-}
-
-func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) misfits {
-	why := misfits{}
-	r.each(func(sl *slot) {
-		if sl.stage > upTo {
-			return
-		}
-		if r.outside(p, sl.node.Zone) {
-			why["in another zone than the gang"]++
-			return
-		}
-		if sl.booked != "" && sl.booked != g {
-			why["reserved for another gang"]++
-			return
-		}
-		if _, short := r.stageFor(sl, p, upTo); short != "" {
-			why[short]++
-			return
-		}
-		if w := r.fit.Fits(p, sl.node, r.placed); w != "" {
-			why[w]++
-		}
-	})
-	return why
-}
-
-// stageFor says at which stage a slot has room for a pod, or what it is short of.
-func (r *room) stageFor(sl *slot, p *snapshot.Pod, upTo stage) (stage, string) {
-	dim := p.Request.Shortage(sl.free)
-	if dim == "" && sl.pods > 0 {
-		return sl.stage, ""
+// stageFor says at which stage a slot has room for a pod, or why it has none and of which resource it is
+// short; dimensions where it is none.
+func (r *room) stageFor(sl *slot, p *snapshot.Pod, upTo stage) (at stage, why string, of dimension) {
+	d := shortage(p.Request, sl.free)
+	if d == dimensions && sl.pods > 0 {
+		return sl.stage, "", dimensions
 	}
 	if sl.stage == usable && upTo >= leaving && sl.leavingN > 0 &&
 		p.Request.FitsIn(sl.free.Add(sl.leaving)) && sl.pods+sl.leavingN > 0 {
-		return leaving, ""
+		return leaving, "", dimensions
 	}
+	small := shortage(p.Request, sl.node.Allocatable)
 	switch {
-	case dim == "":
-		return 0, "no more pods accepted"
-	case dim == "gpu" && sl.node.Allocatable.MilliGPU == 0:
-		return 0, noGPUs
-	case p.Request.Shortage(sl.node.Allocatable) != "":
-		return 0, tooSmall[p.Request.Shortage(sl.node.Allocatable)]
+	case d == dimensions:
+		return 0, "no more pods accepted", dimensions
+	case d == gpu && sl.node.Allocatable.MilliGPU == 0:
+		return 0, noGPUs, dimensions
+	case small < dimensions:
+		return 0, tooSmall[small], small
 	}
-	return 0, tooLittle[dim]
+	return 0, tooFull[d], d
 }
 
-var (
-	tooSmall  = map[string]string{"gpu": "too few GPUs even when empty", "cpu": "too little CPU even when empty", "memory": "too little memory even when empty"}
-	tooLittle = map[string]string{"gpu": "too few GPUs free", "cpu": "too little CPU free", "memory": "too little memory free"}
-)
-
-// noGPUs is why work that needs GPUs does not run on the nodes that are there for everything else.
-// It is true and helps nobody as long as there are nodes with GPUs.
-const noGPUs = "no GPUs"
+// shortage is the first dimension of a request that room does not cover, the scarcest first; dimensions
+// where it covers all.
+func shortage(request, room snapshot.Resources) dimension { return named(request.Shortage(room)) }
 
 // better says whether a is a better place than b: CPU work off the GPU nodes, real room before
 // leaving and coming, what was bought for the gang first, then the fullest node, so that whole ones
@@ -523,22 +478,4 @@ func (r *room) wanted(name string) bool {
 		}
 	}
 	return false
-}
-
-// misfits counts the nodes per reason for which a pod does not fit them.
-type misfits map[string]int
-
-// dominant is the reason that holds on most nodes; among equals the first by name. Nodes without
-// GPUs count only where there are no others.
-func (m misfits) dominant() (why string, nodes, of int) {
-	for w, n := range m {
-		if w == noGPUs && len(m) > 1 {
-			continue
-		}
-		of += n
-		if n > nodes || n == nodes && w < why {
-			why, nodes = w, n
-		}
-	}
-	return why, nodes, of
 }

@@ -22,6 +22,16 @@ const (
 // String is the name in verdicts.
 func (d dimension) String() string { return [...]string{"gpu", "cpu", "memory"}[d] }
 
+// named is the dimension of a name; dimensions where there is none.
+func named(name string) dimension {
+	for d := range dimensions {
+		if d.String() == name {
+			return d
+		}
+	}
+	return dimensions
+}
+
 // unit is the smallest amount of surplus that is handed out: a device, a millicore, a byte.
 func (d dimension) unit() int64 {
 	if d == gpu {
