@@ -1,6 +1,7 @@
 package fit
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,7 +17,9 @@ import (
 // slow one, which also looks at where the terms reach.
 type repellers struct {
 	current bool
-	byNode  map[string]nodeTerms // of bound pods, kept while the node does not change
+	nodes   []*snapshot.Node                             // whose pods are the bound ones, by name
+	known   map[string]*snapshot.Node                    // the same by name
+	byNode  map[string][]schedulerframework.AffinityTerm // of their pods, where there are any
 	bound   []schedulerframework.AffinityTerm
 
 	applied []snapshot.Placed
@@ -25,13 +28,8 @@ type repellers struct {
 	concerned map[*corev1.Pod]bool // answers for bound and placed together
 }
 
-type nodeTerms struct {
-	node  *snapshot.Node
-	terms []schedulerframework.AffinityTerm
-}
-
 func newRepellers() *repellers {
-	return &repellers{byNode: map[string]nodeTerms{}, concerned: map[*corev1.Pod]bool{}}
+	return &repellers{known: map[string]*snapshot.Node{}, byNode: map[string][]schedulerframework.AffinityTerm{}, concerned: map[*corev1.Pod]bool{}}
 }
 
 // expire says that a new decision has begun.
@@ -53,20 +51,49 @@ func (r *repellers) concern(nodes []*snapshot.Node, pod *corev1.Pod, node *snaps
 	return hit || !r.covers(node) && selectsAny(termsOn(node), pod)
 }
 
-// update collects the terms of all bound pods, looking only at nodes that changed.
+// update collects the terms of all bound pods, looking only at nodes that changed. Both the last nodes
+// and these are sorted by name.
 func (r *repellers) update(nodes []*snapshot.Node) {
-	byNode := make(map[string]nodeTerms, len(nodes))
-	var all []schedulerframework.AffinityTerm
-	for _, n := range nodes {
-		was, known := r.byNode[n.Name]
-		if !known || !sameNode(was.node, n) {
-			was.terms = termsOn(n)
+	changed := false
+	forget := func(n *snapshot.Node) {
+		delete(r.known, n.Name)
+		if _, had := r.byNode[n.Name]; had {
+			delete(r.byNode, n.Name)
+			changed = true
 		}
-		was.node = n
-		byNode[n.Name] = was
-		all = append(all, was.terms...)
 	}
-	r.byNode, r.bound, r.current = byNode, distinct(all), true
+	k := 0
+	for _, n := range nodes {
+		for k < len(r.nodes) && r.nodes[k] != n && r.nodes[k].Name < n.Name {
+			forget(r.nodes[k])
+			k++
+		}
+		same := k < len(r.nodes) && r.nodes[k] == n
+		if k < len(r.nodes) && r.nodes[k].Name == n.Name {
+			k++
+		}
+		if same {
+			continue
+		}
+		if was := r.known[n.Name]; was == nil || !sameNode(was, n) {
+			forget(n)
+			if terms := termsOn(n); len(terms) > 0 {
+				r.byNode[n.Name], changed = terms, true
+			}
+		}
+		r.known[n.Name] = n
+	}
+	for ; k < len(r.nodes); k++ {
+		forget(r.nodes[k])
+	}
+	r.nodes, r.current = nodes, true
+	if changed {
+		var all []schedulerframework.AffinityTerm
+		for _, name := range slices.Sorted(maps.Keys(r.byNode)) {
+			all = append(all, r.byNode[name]...)
+		}
+		r.bound = distinct(all)
+	}
 	r.undo()
 }
 
@@ -111,7 +138,7 @@ func shared(a, b []snapshot.Placed) int {
 }
 
 // covers says whether the node's pods are among the bound ones.
-func (r *repellers) covers(n *snapshot.Node) bool { return r.byNode[n.Name].node == n }
+func (r *repellers) covers(n *snapshot.Node) bool { return r.known[n.Name] == n }
 
 func termsOn(n *snapshot.Node) []schedulerframework.AffinityTerm {
 	var terms []schedulerframework.AffinityTerm

@@ -55,7 +55,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 		powerless: map[rights]bool{},
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain, dr.world.spent)
-	divideAll(d.ledger.roots, d.room.total())
+	d.ledger.divideAll(d.room.total())
 	d.plan.Queues = d.ledger.reports()
 	d.settleOrphans()
 	d.converge()
@@ -133,7 +133,8 @@ type work struct {
 
 // workOn starts work on a gang.
 func (d *decision) workOn(m *muster) *work {
-	w := &work{muster: m, bookings: d.world.bookings[m.gang.ID], verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
+	w := d.world.blank()
+	w.muster, w.bookings, w.verdict = m, d.world.bookings[m.gang.ID], plan.VerdictFor(m.gang, m.gang.Queue)
 	d.works = append(d.works, w)
 	return w
 }
@@ -294,23 +295,23 @@ type spell struct {
 // serveLine serves until nothing waits in the line, and returns those that found no room.
 func (d *decision) serveLine(queue *line) (failed []spell) {
 	for it := queue.next(); it != nil; it = queue.next() {
-		w := it.work
-		if w == nil {
+		w, first, elastic := it.work, it.work == nil, it.elastic
+		if first {
 			w = d.workAgain(it.muster)
 		}
 		var served bool
-		if it.elastic {
+		if elastic {
 			served = d.placeElastic(w, it)
 		} else {
 			served = d.turn(w)
 		}
-		if !served && it.work == nil {
+		if !served && first {
 			failed = append(failed, spell{queue.pass(it), d.freed})
 			w.answerAlike(w.verdict, failed[len(failed)-1].gangs)
 			continue
 		}
 		queue.take(it)
-		if served && (it.elastic || len(w.bind) > 0) {
+		if served && (elastic || len(w.bind) > 0) {
 			d.grow(queue, w)
 		}
 	}

@@ -20,6 +20,19 @@ type world struct {
 	moved   []string // nodes of gangs that have changed since spent was brought up to date
 
 	bookings map[snapshot.GangID][]*snapshot.Booking
+	works    []*work // to be used again
+	used     int     // of them, by the decision under way
+}
+
+// blank is a sheet to work on that nobody uses any more.
+func (w *world) blank() *work {
+	if w.used == len(w.works) {
+		w.works = append(w.works, &work{})
+	}
+	out := w.works[w.used]
+	*out = work{}
+	w.used++
+	return out
 }
 
 func newWorld(fit Fitter, queues []*snapshot.Queue) *world {
@@ -136,6 +149,7 @@ func (w *world) enter(come []*muster) {
 
 // rest takes back all that a decision did.
 func (w *world) rest() {
+	w.used = 0
 	w.room.rest()
 	if w.victims != nil {
 		w.victims.rest()

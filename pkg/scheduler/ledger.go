@@ -13,6 +13,7 @@ type ledger struct {
 	all      []*account // by name
 	roots    []*account // by name
 	rev      uint64     // grows with every charge
+	divided  snapshot.Resources
 	moved    []*account // leaves that were charged since somebody asked
 }
 
@@ -28,6 +29,10 @@ type account struct {
 	rest  amounts // before anything is decided
 	amounts
 	fair snapshot.Resources // of the capacity that is there and coming
+
+	divided    bool               // before: fair is that of the last division
+	dividedFor snapshot.Resources // what it asked for then
+	given      snapshot.Resources // what its children shared then
 
 	place   place            // in the line of the decision under way
 	bounds  *snapshot.Bounds // on buying; see boundsOf

@@ -54,6 +54,7 @@ type place struct {
 	others  []*item   // of a leaf: everything else that waits there, in its order
 	below   order
 
+	head item  // the first of those waiting
 	best *item // nil: nothing waits
 	key  key
 	at   int // in the order of its siblings; -1: it is not there
@@ -106,7 +107,8 @@ func (q *line) push(it *item) {
 	q.refresh(it.muster.account)
 }
 
-// next is the item that is to be served now, or nil. It stays where it is until it is taken.
+// next is the item that is to be served now, or nil. It stays where it is, and what it is, until it is
+// taken.
 func (q *line) next() *item {
 	for _, a := range q.ledger.takeMoved() {
 		q.refresh(a)
@@ -146,7 +148,8 @@ func (p *place) first() *item {
 	var it *item
 	if len(p.waiting) > 0 {
 		m := p.waiting[0]
-		it = &item{muster: m, pods: m.missing, request: m.need}
+		p.head = item{muster: m, pods: m.missing, request: m.need}
+		it = &p.head
 	}
 	if len(p.others) > 0 && (it == nil || compareItems(p.others[0], it) < 0) {
 		it = p.others[0]

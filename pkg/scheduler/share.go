@@ -85,13 +85,27 @@ type claim struct {
 }
 
 // divideAll divides capacity top-down: the top queues share the total, children what their parent
-// got. See the KAI reference, "Fair share"; unlike there everything is integers in a fixed order.
-func divideAll(roots []*account, total snapshot.Resources) {
-	for d := range dimensions {
-		divide(roots, d, d.of(total))
+// got. See the KAI reference, "Fair share"; unlike there everything is integers in a fixed order. Where
+// neither the total nor what queues ask for has changed since the last time, the shares have not.
+func (l *ledger) divideAll(total snapshot.Resources) {
+	again := total != l.divided
+	l.divided = total
+	divideAmong(l.roots, total, again)
+}
+
+func divideAmong(siblings []*account, total snapshot.Resources, again bool) {
+	for _, a := range siblings {
+		again = again || a.requested != a.dividedFor || !a.divided
 	}
-	for _, a := range roots {
-		divideAll(a.children, a.fair)
+	if again {
+		for d := range dimensions {
+			divide(siblings, d, d.of(total))
+		}
+	}
+	for _, a := range siblings {
+		changed := !a.divided || a.fair != a.given
+		a.dividedFor, a.given, a.divided = a.requested, a.fair, true
+		divideAmong(a.children, a.fair, changed)
 	}
 }
 
