@@ -86,3 +86,5 @@ func warm(b *testing.B, shape Shape, event int) {
 		l.Decide()
 	}
 }
+
+func BenchmarkWarmGoneOfFive(b *testing.B) { warm(b, FiveThousand, 2) }
