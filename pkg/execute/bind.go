@@ -51,6 +51,7 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 		case len(r.failed) > 0:
 			errs = append(errs, e.repair(ctx, r))
 		default:
+			e.Mirror.ForgetEviction(r.bind.Gang.Gang())
 			e.announce(r.bind)
 		}
 	}
@@ -134,7 +135,7 @@ func (e *Executor) repair(ctx context.Context, r *bindResult) error {
 	if !refused(r.errs) {
 		return err
 	}
-	e.Mirror.Hold(gangID(r.bind.Gang), e.Now().Add(refusedFor))
+	e.Mirror.Hold(r.bind.Gang.Gang(), e.Now().Add(refusedFor))
 	for _, a := range r.bound {
 		if evictErr := e.evict(ctx, plan.PodRef{Namespace: a.Namespace, Name: a.Pod, UID: a.UID}); evictErr != nil {
 			err = errors.Join(err, fmt.Errorf("roll back %s: %w", r.bind.Gang, evictErr))

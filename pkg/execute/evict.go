@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/pkg/plan"
-	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // evictAll ends pods through the Eviction API, so that disruption budgets hold. What a budget keeps
@@ -44,7 +43,7 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 		// Also when nothing could be evicted: trying again at once would meet the same budget.
 		e.Mirror.AssumeEvicted(done[k])
 		if s.For.UID != "" {
-			e.Mirror.RememberEviction(gangID(s.For), e.Now())
+			e.Mirror.RememberEviction(s.For.Gang(), e.Now())
 		}
 		if len(done[k]) == 0 {
 			continue
@@ -72,8 +71,4 @@ func count(pods int) string {
 		return "1 pod"
 	}
 	return fmt.Sprintf("%d pods", pods)
-}
-
-func gangID(o plan.Owner) snapshot.GangID {
-	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
 }

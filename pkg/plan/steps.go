@@ -22,6 +22,11 @@ func OwnerOf(g *snapshot.Gang) Owner {
 	return Owner{g.APIVersion, g.Kind, g.Namespace, g.Name, g.UID}
 }
 
+// Gang is the ID of the owner's gang.
+func (o Owner) Gang() snapshot.GangID {
+	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
+}
+
 // String is "kind/namespace/name" with the kind in lower case, as the CLI takes it.
 func (o Owner) String() string {
 	return strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name

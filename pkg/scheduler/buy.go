@@ -16,21 +16,29 @@ import (
 
 // buy looks for nodes that give the whole gang a place together with what is there and coming. It
 // adds the steps and returns true, or says which reason stands in the way.
-func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
+func (d *decision) buy(q *demand, f *failure) bool {
 	if len(d.offers) == 0 {
-		w.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
+		q.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
 		return false
 	}
-	queues, bounds := d.ledger.chain(w.gang.Queue), d.boundsOf(w.gang.Queue)
-	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
-	classes := byClass(w.missing)
+	if why := d.ledger.vacant(q.gang, q.need); why != nil {
+		q.say(why)
+		return false
+	}
+	queues, bounds := d.ledger.chain(q.gang.Queue), d.boundsOf(q.gang.Queue)
+	if q.basket == nil {
+		q.basket = &basket{d: d, gang: q.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(q.gang)}
+	}
+	b := q.basket
+	b.demand, b.denied, b.elsewhere, b.refused = q, nil, nil, nil
+	classes := byClass(q.pods)
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
 	if !ok {
 		b.refuse(classes[stuck], f)
 		return false
 	}
-	b.checkout()
-	d.ledger.charge(w.gang, need)
+	b.promise()
+	d.ledger.charge(q.gang, q.need)
 	return true
 }
 
@@ -84,7 +92,7 @@ func byClass(pods []*snapshot.Pod) [][]*snapshot.Pod {
 // basket is what is being bought for one gang.
 type basket struct {
 	d      *decision
-	work   *work
+	demand *demand // for which it is filled at the moment
 	gang   *snapshot.Gang
 	queues []string
 	offers []scaling.Offer // in the order to try
@@ -186,59 +194,72 @@ func (b *basket) hash(group string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkout turns the basket into steps: the intent first, then a launch per group.
-func (b *basket) checkout() {
+// promise says what is bought, when it is expected and for how much.
+func (b *basket) promise() {
 	var eta time.Time
-	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
-		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
 	var nodes []string
+	cost := snapshot.Dollars(0)
 	for _, o := range b.d.offers {
 		n := b.opened[o.Group.Name]
 		if n == 0 {
 			continue
 		}
-		book.Purchases = append(book.Purchases, plan.Purchase{
-			Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
-		book.HourlyCost += o.Price * snapshot.Dollars(n)
+		cost += o.Price * snapshot.Dollars(n)
 		nodes = append(nodes, fmt.Sprintf("%d of %s", n, o.Group.Name))
 		if at := b.d.s.Now.Add(o.ETA); at.After(eta) {
 			eta = at
 		}
 	}
+	b.demand.waitFor(eta, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), cost))
+}
+
+// checkout turns the basket into steps: the intent first, then a launch per group.
+func (b *basket) checkout() {
+	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
+		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
+	for _, o := range b.d.offers {
+		if n := b.opened[o.Group.Name]; n > 0 {
+			book.Purchases = append(book.Purchases, plan.Purchase{
+				Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
+			book.HourlyCost += o.Price * snapshot.Dollars(n)
+		}
+	}
+	if len(book.Purchases) == 0 {
+		return
+	}
 	b.d.plan.Steps = append(b.d.plan.Steps, book)
 	for _, p := range book.Purchases {
 		b.d.plan.Steps = append(b.d.plan.Steps, plan.GrowNodeGroup{Namespace: b.gang.Namespace, Request: book.Request, Purchase: p})
 	}
-	b.work.waitFor(eta, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
 }
 
 // refuse says why nothing was bought: the cloud does not deliver at the moment, a bound stands in the
 // way, what was bought before did not serve, or nothing that can be bought has the shape.
 func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
-	v := &b.work.verdict
+	v := b.demand.said
 	switch bad := b.backsOff(); {
 	case b.refused != nil && (b.denied == nil || !b.refused.Until.IsZero()):
-		b.work.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
+		b.demand.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
 		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
 		v.ETA = b.refused.Until
 	case b.denied != nil:
-		b.work.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
+		b.demand.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
 		v.ETA = b.denied.Until
 		b.d.look(b.denied.Until)
 	case bad != nil && bad.Late:
-		b.work.say(&blocked{plan.BackingOff, "nodes were bought for it and did not become usable in time", "Look at why nodes of its node groups do not come up"})
+		b.demand.say(&blocked{plan.BackingOff, "nodes were bought for it and did not become usable in time", "Look at why nodes of its node groups do not come up"})
 		v.Doing = "Waiting before buying again, and taking any room that becomes free"
 		v.ETA = bad.Until
 	case bad != nil:
-		b.work.say(&blocked{plan.NoNodeFits, "nodes were bought for it, and " + f.text(), "Compare the pod's request with what the nodes really offer"})
+		b.demand.say(&blocked{plan.NoNodeFits, "nodes were bought for it, and " + f.text(), "Compare the pod's request with what the nodes really offer"})
 		v.Doing = "Waiting before buying that kind again, and taking any room that becomes free"
 		v.ETA = bad.Until
 	case b.elsewhere != nil:
-		b.work.say(&blocked{plan.NoMatchingNodeGroup,
+		b.demand.say(&blocked{plan.NoMatchingNodeGroup,
 			fmt.Sprintf("its GPU pods stay in one zone, and node group %s, which has room for pods of group %s, is in %s", b.elsewhere.Group.Name, class[0].Group, b.elsewhere.Group.Zone),
 			"Configure a node group in the same zone, or set the annotation capmgr.io/zones: any"})
 	default:
-		b.work.say(&blocked{plan.NoMatchingNodeGroup,
+		b.demand.say(&blocked{plan.NoMatchingNodeGroup,
 			fmt.Sprintf("a pod of group %s (%s) fits no node that queue %s can buy", class[0].Group, class[0].Request, b.gang.Queue),
 			"Ask for less per pod, or have a node group of this shape configured for the queue"})
 	}

@@ -201,25 +201,3 @@ func (b *basket) zoneFor(class []*snapshot.Pod, o scaling.Offer) string {
 	}
 	return o.Group.Zone
 }
-
-// zoneOf is the zone of a gang's GPU members that run; "" when none does, they are in several, or the
-// gang may be anywhere.
-func (d *decision) zoneOf(g *snapshot.Gang) (zone string) {
-	if g.AnyZone {
-		return ""
-	}
-	for _, p := range g.Members {
-		if p.Node == "" || p.Terminating || p.Request.MilliGPU == 0 {
-			continue
-		}
-		n := d.s.Node(p.Node)
-		switch {
-		case n == nil || n.Zone == "":
-		case zone != "" && zone != n.Zone:
-			return ""
-		default:
-			zone = n.Zone
-		}
-	}
-	return zone
-}

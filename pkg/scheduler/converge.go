@@ -65,7 +65,7 @@ func (d *decision) end(c *chunk, because string) {
 		d.room.evict(p)
 		step.Pods = append(step.Pods, plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID})
 	}
-	d.ledger.refund(c.gang, request)
+	d.ledger.vacate(c.gang, request)
 	d.spentVictims += len(pods)
 	if at >= 0 {
 		d.evictions[at] = step

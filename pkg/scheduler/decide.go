@@ -46,7 +46,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 		ledger:    dr.world.ledger,
 		room:      dr.world.room,
 		offers:    scaling.Offers(s),
-		settled:   map[*snapshot.Booking]bool{},
+		settled:   map[*snapshot.Booking]plan.RequestState{},
 		bound:     map[snapshot.GangID]bool{},
 		evicted:   map[string]bool{},
 		struck:    map[snapshot.GangID]int{},
@@ -76,7 +76,7 @@ type decision struct {
 	budget *scaling.Budget
 	works  []*work
 
-	settled map[*snapshot.Booking]bool // bookings that this decision has said something final of, or Ready
+	settled map[*snapshot.Booking]plan.RequestState // what this decision has said of bookings
 
 	bound        map[snapshot.GangID]bool // gangs that this decision binds pods of: no victims
 	evicted      map[string]bool          // pod UIDs that this decision evicts
@@ -125,10 +125,12 @@ type rights struct {
 type work struct {
 	*muster
 	bookings []*snapshot.Booking
-	grown    int // elastic units that were placed
+	grown    int // elastic units that have a place, or wait for one that is held for them
+	units    int // their pods that are bound now
 	verdict  plan.Verdict
+	next     *plan.Verdict     // on the first elastic unit that is not bound
 	bind     []snapshot.Placed // to be bound now
-	short    *blocked          // why the next elastic unit waits
+	basket   *basket           // what is bought; nil: nobody has looked for something to buy
 }
 
 // workOn starts work on a gang.
@@ -207,14 +209,17 @@ const assembly = 20 * time.Second
 // lost a member, gangs for which others were evicted, gangs whose nodes were bought. The rest is
 // served from the queue tree.
 func (d *decision) serve() {
-	var claimed []*work
+	var claimed, growing []*work
 	queue := newLine(d.ledger, d.room.total())
 	for _, w := range d.works {
 		switch {
 		case w.verdict.Reason != "":
 		case w.whole():
-			d.runs(w)
-			d.grow(queue, w)
+			w.verdict.Reason = plan.Running
+			if len(w.elastic) == 0 {
+				d.placed(w)
+			}
+			growing = append(growing, w)
 		case w.claim() != nobody:
 			claimed = append(claimed, w)
 		default:
@@ -226,11 +231,15 @@ func (d *decision) serve() {
 			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
 	})
 	for _, w := range claimed {
-		d.placeBase(w)
+		d.place(w.base())
 		d.evictStale(w)
 		if len(w.bind) > 0 {
 			d.grow(queue, w)
 		}
+	}
+	for _, w := range growing {
+		d.claimUnits(w)
+		d.grow(queue, w)
 	}
 	for _, a := range d.ledger.all {
 		if len(a.waiting) > 0 {
@@ -301,7 +310,7 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 		}
 		var served bool
 		if elastic {
-			served = d.placeElastic(w, it)
+			served = d.placeUnit(w)
 		} else {
 			served = d.turn(w)
 		}
@@ -339,50 +348,65 @@ func (d *decision) turn(w *work) bool {
 			return false
 		}
 	}
-	return d.placeBase(w)
+	return d.place(w.base())
 }
 
 // grow puts a gang's next elastic unit in the line, if there is one.
 func (d *decision) grow(queue *line, w *work) {
-	if w.grown == len(w.elastic) {
+	if w.grown == len(w.elastic) || d.shrinks(w) {
 		return
 	}
 	if b := d.ledger.admissible(w.gang.Queue); b != nil {
-		w.short = b
+		w.next = &plan.Verdict{}
+		say(w.next, b)
 		return
 	}
 	unit := w.elastic[w.grown]
 	queue.push(&item{muster: w.muster, work: w, pods: unit, elastic: true, request: sumOf(unit)})
 }
 
-// waiting is how many elastic pods are not placed.
-func (w *work) waiting() (n int) {
-	for _, unit := range w.elastic[w.grown:] {
-		n += len(unit)
-	}
-	return n
+// placeUnit finds a place for a gang's next elastic unit, which has the rights of the gang. It returns
+// false where nothing is held for it: those behind it wait as well.
+func (d *decision) placeUnit(w *work) bool {
+	q := w.unit()
+	ok := d.place(q)
+	w.note(q, ok)
+	return ok
 }
 
-// placeElastic gives a unit room that is free now, or notes why it waits.
-func (d *decision) placeElastic(w *work, it *item) bool {
-	if d.shrinks(w) {
-		return false
+// note keeps what came of an elastic unit.
+func (w *work) note(q *demand, ok bool) {
+	if ok {
+		w.grown++
 	}
-	if b := d.ledger.within(w.gang, it.request); b != nil {
-		w.short = b
-		return false
+	if q.said.Reason == plan.Running {
+		w.units += len(q.pods)
+	} else if w.next == nil {
+		w.next = q.said
 	}
-	mark := d.room.mark()
-	if why, _ := d.room.placeAll(it.pods, w.gang.ID, usable); why != nil {
-		w.short = &blocked{reason: plan.NoNodeFits, message: why.text()}
-		return false
+}
+
+// claimUnits gives the elastic units of a running gang what it has a claim on: the room that others were
+// evicted from for it, and the nodes that were bought for it. What nobody needs any more is given up, before
+// the others are served.
+func (d *decision) claimUnits(w *work) {
+	if len(w.bookings) == 0 && w.gang.EvictedAt.IsZero() || d.shrinks(w) || d.ledger.admissible(w.gang.Queue) != nil {
+		return
 	}
-	placed, _ := d.room.since(mark)
-	w.bind = append(w.bind, placed...)
-	d.pin(w)
-	d.ledger.charge(w.gang, it.request)
-	w.grown++
-	return true
+	for w.grown < len(w.elastic) {
+		q := w.unit()
+		if d.ledger.within(w.gang, q.need) != nil {
+			break
+		}
+		f := d.placeReal(q)
+		ok := f == nil || d.awaitComing(q, d.track(w, f), f)
+		if !ok {
+			break
+		}
+		w.note(q, true)
+	}
+	d.track(w, nil)
+	d.placed(w)
 }
 
 // shrinks says whether this decision evicts members of a gang: it is not given others instead.
@@ -413,8 +437,11 @@ func (d *decision) wind() {
 		if len(w.bind) > 0 {
 			d.plan.Steps = append(d.plan.Steps, w.step())
 		}
+		if w.basket != nil {
+			w.basket.checkout()
+		}
 		if w.verdict.Reason == plan.Running {
-			w.verdict.Message = w.progress()
+			w.progress()
 		}
 		w.answer(w.verdict)
 	}
@@ -439,10 +466,10 @@ func (d *decision) tell() {
 	d.plan.Verdicts = make([]*plan.Verdict, len(d.world.musters))
 	for k, m := range d.world.musters {
 		if m.verdict == nil { // it rests
-			w := work{muster: m}
-			v := plan.VerdictFor(m.gang, m.gang.Queue)
-			v.Reason, v.Message = plan.Running, w.progress()
-			m.answer(v)
+			w := work{muster: m, verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
+			w.verdict.Reason = plan.Running
+			w.progress()
+			m.answer(w.verdict)
 		}
 		d.plan.Verdicts[k] = m.verdict
 	}
@@ -451,17 +478,13 @@ func (d *decision) tell() {
 		if !ok {
 			continue
 		}
-		k, there := slices.BinarySearchFunc(d.s.Gangs, gangOf(e.Gang), func(g *snapshot.Gang, id snapshot.GangID) int { return cmp.Compare(g.ID, id) })
+		k, there := slices.BinarySearchFunc(d.s.Gangs, e.Gang.Gang(), func(g *snapshot.Gang, id snapshot.GangID) int { return cmp.Compare(g.ID, id) })
 		if there && d.plan.Verdicts[k].Reason == plan.Running {
 			news := *d.plan.Verdicts[k]
 			news.Message = d.evictionOf(d.s.Gangs[k])
 			d.plan.Verdicts[k] = &news
 		}
 	}
-}
-
-func gangOf(o plan.Owner) snapshot.GangID {
-	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
 }
 
 // look asks for another decision at a time; the earliest wins, zero asks for none.
@@ -491,7 +514,7 @@ func (d *decision) giveUp() {
 }
 
 func (d *decision) settle(b *snapshot.Booking, state plan.RequestState, reason, message string) {
-	d.settled[b] = true
+	d.settled[b] = state
 	if state != plan.RequestReady {
 		d.room.unbook(b)
 		d.giveUp()

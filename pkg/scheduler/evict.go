@@ -11,19 +11,18 @@ import (
 
 // eviction is one try to make room for a gang: everything it did can be taken back.
 type eviction struct {
-	d      *decision
-	gang   *snapshot.Gang
-	need   snapshot.Resources // of all that the gang lacks
-	move   bool               // what goes must find another place
-	chunks []*chunk           // evicted, in order
-	gone   [][]*snapshot.Pod  // their pods, parallel to chunks
+	d *decision
+	*demand
+	move   bool              // what goes must find another place
+	chunks []*chunk          // evicted, in order
+	gone   [][]*snapshot.Pod // their pods, parallel to chunks
 }
 
 // mayGo says whether a chunk may be evicted for the gang, and whether that leaves its queue with
 // less than it is entitled to. What is moved costs its queue nothing.
 func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, overshoot bool) {
 	if !e.move {
-		return e.d.mayEvict(c, e.gang, e.need, contested)
+		return e.d.mayEvict(c, e.demand, contested)
 	}
 	pods, request := c.left(e.d.evicted)
 	if len(pods) == 0 || len(pods) > maxMoves || c.gang.ID == e.gang.ID || e.d.bound[c.gang.ID] || !frees(request, contested) ||
@@ -40,28 +39,28 @@ func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, o
 // It satisfies the queues' limits first, then goes pod by pod, each on the node where it costs
 // least, and in the end gives back whatever turned out not to be needed. With move, what goes must
 // find another place at once: nobody loses anything but the time of a restart.
-func (d *decision) makeRoom(g *snapshot.Gang, missing []*snapshot.Pod, need snapshot.Resources, move bool) *eviction {
-	e := &eviction{d: d, gang: g, need: need, move: move}
+func (d *decision) makeRoom(q *demand, move bool) *eviction {
+	e := &eviction{d: d, demand: q, move: move}
 	mark := d.room.mark()
 	if !e.underLimits() {
 		return e.giveUp(mark)
 	}
-	for _, p := range missing {
-		if d.room.placeOne(p, g.ID, leaving) {
+	for _, p := range q.pods {
+		if d.room.placeOne(p, q.gang.ID, leaving) {
 			continue
 		}
-		if !e.clearNodeFor(p) || !d.room.placeOne(p, g.ID, leaving) {
+		if !e.clearNodeFor(p) || !d.room.placeOne(p, q.gang.ID, leaving) {
 			return e.giveUp(mark)
 		}
 	}
-	if len(e.chunks) == 0 || d.spentVictims+e.pods() > maxVictims && d.spentVictims > 0 {
+	if len(e.chunks) == 0 || d.spentVictims+e.count() > maxVictims && d.spentVictims > 0 {
 		return e.giveUp(mark)
 	}
-	e.spare(mark, missing)
+	e.spare(mark)
 	if e.move && !e.rehouse() {
 		return e.giveUp(mark)
 	}
-	d.spentVictims += e.pods()
+	d.spentVictims += e.count()
 	return e
 }
 
@@ -70,7 +69,7 @@ const maxMoves = 16
 
 // rehouse finds another place for everything that is moved, and holds it for this decision.
 func (e *eviction) rehouse() bool {
-	if e.pods() > maxMoves {
+	if e.count() > maxMoves {
 		return false
 	}
 	for k, pods := range e.gone {
@@ -85,7 +84,8 @@ func (e *eviction) rehouse() bool {
 // half by it.
 const maxVictims = 256
 
-func (e *eviction) pods() (n int) {
+// count is how many pods are evicted.
+func (e *eviction) count() (n int) {
 	for _, pods := range e.gone {
 		n += len(pods)
 	}
@@ -226,7 +226,7 @@ func (e *eviction) evict(c *chunk) {
 		}
 	}
 	if !e.move {
-		e.d.ledger.refund(c.gang, request)
+		e.d.ledger.vacate(c.gang, request)
 	}
 	e.chunks, e.gone = append(e.chunks, c), append(e.gone, pods)
 }
@@ -249,7 +249,7 @@ func (e *eviction) unevict(k int) {
 	}
 	e.d.stock().lose(e.chunks[k].of, -len(e.gone[k]))
 	if !e.move {
-		e.d.ledger.charge(e.chunks[k].gang, request)
+		e.d.ledger.occupy(e.chunks[k].gang, request)
 	}
 }
 
@@ -260,7 +260,7 @@ func (e *eviction) giveUp(mark int) *eviction {
 
 // spare gives back chunks that turned out not to be needed: with all others gone, the gang still
 // finds its places and its limits still hold. The largest is tried first.
-func (e *eviction) spare(mark int, missing []*snapshot.Pod) {
+func (e *eviction) spare(mark int) {
 	order := make([]int, len(e.chunks))
 	for k := range order {
 		order[k] = k
@@ -281,7 +281,7 @@ func (e *eviction) spare(mark int, missing []*snapshot.Pod) {
 		if e.d.ledger.within(e.gang, e.need) != nil {
 			return false
 		}
-		return e.d.room.tryAll(missing, e.gang.ID, leaving)
+		return e.d.room.tryAll(e.pods, e.gang.ID, leaving)
 	}
 	idle := make([]bool, len(chunks))
 	some := false

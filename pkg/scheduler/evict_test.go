@@ -350,3 +350,11 @@ func TestFairShareOrdersTheQueues(t *testing.T) {
 		t.Errorf("equal queues get equal shares, though a came first (-want +got):\n%s", diff)
 	}
 }
+
+// stepsWith decides with a Fitter and returns the steps as text.
+func stepsWith(w *world, fit scheduler.Fitter) (out []string) {
+	for _, s := range scheduler.Decide(w.s, fit).Steps {
+		out = append(out, s.String())
+	}
+	return out
+}

@@ -211,6 +211,7 @@ func (r *room) slotOf(n *snapshot.Node, owner snapshot.GangID) *slot {
 		r.byInstance[n.InstanceID] = sl
 	}
 	r.allocated = r.allocated.Add(n.Allocatable)
+	r.zones[n.Zone]++
 	return sl
 }
 
@@ -227,6 +228,9 @@ func (r *room) remove(sl *slot) {
 		delete(r.byInstance, sl.node.InstanceID)
 	}
 	r.allocated = r.allocated.Sub(sl.node.Allocatable)
+	if r.zones[sl.node.Zone]--; r.zones[sl.node.Zone] == 0 {
+		delete(r.zones, sl.node.Zone)
+	}
 }
 
 // expect puts in the nodes that are on their way.

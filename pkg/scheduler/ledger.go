@@ -28,7 +28,8 @@ type account struct {
 	moved bool    // it is in the list of those
 	rest  amounts // before anything is decided
 	amounts
-	fair snapshot.Resources // of the capacity that is there and coming
+	vacated snapshot.Resources // by evictions of this decision, beyond what their beneficiaries took
+	fair    snapshot.Resources // of the capacity that is there and coming
 
 	divided    bool               // before: fair is that of the last division
 	dividedFor snapshot.Resources // what it asked for then
@@ -90,7 +91,7 @@ func (l *ledger) enterTimes(m *muster, n int64) {
 // reset forgets what was decided.
 func (l *ledger) reset() {
 	for _, a := range l.all {
-		a.amounts, a.asked = a.rest, false
+		a.amounts, a.vacated, a.asked = a.rest, snapshot.Resources{}, false
 	}
 	l.takeMoved()
 	l.rev++
@@ -128,9 +129,37 @@ func (l *ledger) takeMoved() []*account {
 	return moved
 }
 
-// refund is the opposite of charge.
-func (l *ledger) refund(g *snapshot.Gang, r snapshot.Resources) {
-	l.charge(g, snapshot.Resources{}.Sub(r))
+// vacate gives back what an eviction of this decision frees; occupy takes that back. Until its pods are on
+// their way out, it is the beneficiary's alone: see claim and vacant.
+func (l *ledger) vacate(g *snapshot.Gang, r snapshot.Resources) { l.move(g, r.Times(-1)) }
+func (l *ledger) occupy(g *snapshot.Gang, r snapshot.Resources) { l.move(g, r) }
+
+func (l *ledger) move(g *snapshot.Gang, r snapshot.Resources) {
+	l.charge(g, r)
+	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
+		a.vacated = a.vacated.Sub(r)
+	}
+}
+
+// claim notes that the beneficiary of evictions has taken its part of what they free.
+func (l *ledger) claim(g *snapshot.Gang, r snapshot.Resources) {
+	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
+		for d := range dimensions {
+			d.set(&a.vacated, max(0, d.of(a.vacated)-d.of(r)))
+		}
+	}
+}
+
+// vacant says which limit or quota more for a gang would break while those that are evicted are still
+// there, or nil: nothing is bought on the quota that they leave.
+func (l *ledger) vacant(g *snapshot.Gang, more snapshot.Resources) *blocked {
+	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
+		if dim := a.queue.Limit.Exceeded(a.used.Add(a.vacated).Add(more), more); dim != "" {
+			return &blocked{plan.WaitingForPreemption,
+				fmt.Sprintf("it needs %s more, and what others leave of queue %s is not free yet", amount(more, dim), a.queue.Name), ""}
+		}
+	}
+	return nil
 }
 
 // admissible says why no work may run in a queue whatever the room, or nil.

@@ -84,11 +84,11 @@ func TestLedgerCountsWhatHoldsQuota(t *testing.T) {
 	}
 }
 
-func TestChargeAndRefundCancel(t *testing.T) {
+func TestVacateUndoesCharge(t *testing.T) {
 	l := newLedger([]*snapshot.Queue{queueOf("a", "top", -1), queueOf("top", "", -1)})
 	g := &snapshot.Gang{Queue: "a", NonPreemptible: true}
 	l.charge(g, gpus(3))
-	l.refund(g, gpus(3))
+	l.vacate(g, gpus(3))
 	for name, a := range l.accounts {
 		if !a.used.IsZero() || !a.unevicted.IsZero() {
 			t.Errorf("queue %s keeps %v, %v", name, a.used, a.unevicted)

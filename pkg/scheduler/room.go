@@ -21,7 +21,8 @@ type room struct {
 	byInstance map[string]*slot // the same by the cloud's name, where there is one
 	arriving   map[string]*slot // coming nodes by name and by instance
 	allocated  snapshot.Resources
-	zone       string // where pods with GPUs may go while it is set; see basket.try
+	zones      map[string]int // how many usable nodes are in each
+	zone       string         // where pods with GPUs may go while it is set; see basket.try
 	log        []entry
 	placed     []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 
@@ -97,7 +98,7 @@ const (
 )
 
 func newRoom(fit Fitter) *room {
-	r := &room{fit: fit, byName: map[string]*slot{}, byInstance: map[string]*slot{}, owners: map[string]snapshot.GangID{},
+	r := &room{fit: fit, byName: map[string]*slot{}, byInstance: map[string]*slot{}, zones: map[string]int{}, owners: map[string]snapshot.GangID{},
 		shelves: map[snapshot.GangID][]*shelf{}, shelf: map[kind]*shelf{},
 		verdicts: map[string][]bool{}, reasons: map[question]*misfits{}}
 	r.classes, _ = fit.(classFitter)

@@ -302,7 +302,8 @@ const overtakenAfter = 10 * time.Minute
 // mayEvict says on which grounds a chunk may go for a gang that needs something, and whether its
 // queue would then hold less than it is entitled to. See the KAI reference, "Actions", with the
 // corrections listed there: what counts is the resource that is contested, and what is left after.
-func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot.Resources) (why grounds, overshoot bool) {
+func (d *decision) mayEvict(c *chunk, q *demand, contested snapshot.Resources) (why grounds, overshoot bool) {
+	g := q.gang
 	pods, request := c.left(d.evicted)
 	if len(pods) == 0 || c.gang.ID == g.ID || d.bound[c.gang.ID] || !frees(request, contested) {
 		return none, false
@@ -311,7 +312,7 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 		switch {
 		case c.gang.Priority < g.Priority:
 			why = preempted
-		case c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && d.waited(g, overtakenAfter):
+		case !q.elastic && c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && d.waited(g, overtakenAfter):
 			why = overtaken
 		}
 		if why != none && c.whole && !d.ranFor(c, d.preemptMinRuntime(c.gang.Queue)) {
@@ -323,7 +324,7 @@ func (d *decision) mayEvict(c *chunk, g *snapshot.Gang, need, contested snapshot
 	if x == nil || y == nil {
 		return none, false
 	}
-	fair, deserved := d.entitled(g, x, need, snapshot.Resources{})
+	fair, deserved := d.entitled(g, x, q.need, snapshot.Resources{})
 	threshold := y.allocatable
 	switch {
 	case fair && over(y.used, contested, y.allocatable):

@@ -169,6 +169,12 @@ func (m *Mirror) RememberEviction(gang snapshot.GangID, at time.Time) {
 	m.note(func() { m.evicted[string(gang)] = at })
 }
 
+// ForgetEviction records that a gang for which others were evicted is being bound: if it needs more room
+// later, others may be evicted for it again.
+func (m *Mirror) ForgetEviction(gang snapshot.GangID) {
+	m.note(func() { delete(m.evicted, string(gang)) }) // its pods, and so the gang, have changed anyway
+}
+
 // SetGroups records what the cloud says of the node groups.
 func (m *Mirror) SetGroups(groups []cloud.Group) {
 	m.note(func() {

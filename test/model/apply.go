@@ -13,7 +13,6 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/plan"
-	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
@@ -236,6 +235,7 @@ func (w *World) bind(b plan.Bind) error {
 		broken = append(broken, w.checkBind(p))
 		w.putPod(p)
 	}
+	w.mirror.ForgetEviction(b.Gang.Gang())
 	return errors.Join(append(broken, w.checkGang(b), w.checkLimits(b))...)
 }
 
@@ -257,7 +257,7 @@ func (w *World) evict(e plan.Evict) error {
 	}
 	w.mirror.AssumeEvicted(uids)
 	if e.For.UID != "" {
-		w.mirror.RememberEviction(snapshot.GangID(e.For.Namespace+"/"+e.For.Kind+"/"+e.For.Name+"/"+e.For.UID), w.Now)
+		w.mirror.RememberEviction(e.For.Gang(), w.Now)
 	}
 	return broken
 }
