@@ -31,6 +31,9 @@ type CapacityManagerConfiguration struct {
 	// with the reason QueueNotFound.
 	DefaultQueue string `json:"defaultQueue,omitempty"`
 
+	// Scheduling bounds what one decision does.
+	Scheduling Scheduling `json:"scheduling,omitempty,omitzero"`
+
 	// Limits bound buying over all queues together.
 	Limits ClusterLimits `json:"limits,omitempty,omitzero"`
 
@@ -54,6 +57,16 @@ type CapacityManagerConfiguration struct {
 
 	// ObserveInterval is the time between two looks at the cloud. Default 10s.
 	ObserveInterval *metav1.Duration `json:"observeInterval,omitempty"`
+}
+
+// Scheduling bounds what one decision does. What is left over is for the next one, which follows at once.
+type Scheduling struct {
+	// MaxVictims bounds the pods that one decision evicts; the room of a single gang is never
+	// cut in half by it. Default 256.
+	MaxVictims *int32 `json:"maxVictims,omitempty"`
+
+	// DecisionBudget is the time that one decision may take. Default 1s.
+	DecisionBudget *metav1.Duration `json:"decisionBudget,omitempty"`
 }
 
 // ClusterLimits bound buying over all queues. Nodes outside the configured groups

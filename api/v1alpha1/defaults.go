@@ -15,6 +15,10 @@ const (
 	DefaultProvisionTimeout = 15 * time.Minute
 	// DefaultObserveInterval is the time between two looks at the cloud.
 	DefaultObserveInterval = 10 * time.Second
+	// DefaultMaxVictims is how many pods one decision evicts at most.
+	DefaultMaxVictims = 256
+	// DefaultDecisionBudget is the time that one decision may take.
+	DefaultDecisionBudget = time.Second
 	// DefaultLeaderElectionNamespace is where the Lease lives.
 	DefaultLeaderElectionNamespace = "capmgr-system"
 	// DefaultLeaderElectionName is the name of the Lease.
@@ -38,6 +42,11 @@ func SetDefaults(c *CapacityManagerConfiguration) {
 		c.LeaderElection.Name = DefaultLeaderElectionName
 	}
 	setDuration(&c.ObserveInterval, DefaultObserveInterval)
+	setDuration(&c.Scheduling.DecisionBudget, DefaultDecisionBudget)
+	if c.Scheduling.MaxVictims == nil {
+		most := int32(DefaultMaxVictims)
+		c.Scheduling.MaxVictims = &most
+	}
 	for i := range c.NodeGroups {
 		g := &c.NodeGroups[i]
 		setDuration(&g.IdleAfter, DefaultIdleAfter)

@@ -12,6 +12,7 @@ import (
 const example = header + `
 schedulerNames: [capmgr, kai-scheduler]
 defaultQueue: default-queue
+scheduling: {maxVictims: 100, decisionBudget: 500ms}
 limits: {maxNodes: 64, maxHourlyCost: "200.00", maxNewNodesPerHour: 40}
 defaults: {scaling: {maxGPUs: 0}}
 aws: {region: us-east-1, endpoint: "http://127.0.0.1:4566", clusterName: demo}
@@ -57,6 +58,7 @@ func TestDefaults(t *testing.T) {
 		SchedulerNames:  []string{"capmgr", "kai-scheduler"},
 		LeaderElection:  LeaderElection{Namespace: "capmgr-system", Name: "capmgr"},
 		ObserveInterval: duration(10 * time.Second),
+		Scheduling:      Scheduling{MaxVictims: ptr(int32(256)), DecisionBudget: duration(time.Second)},
 		NodeGroups: []NodeGroup{{
 			Name: "g5-xlarge-a", Provider: ProviderAWS,
 			AWS:      &AWSNodeGroup{AutoScalingGroup: "ray-g5-xlarge-us-east-1a"},

@@ -36,7 +36,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"NotAnObject": {
 			reason: "one line tells it; missing fields are not listed as well",
 			in:     "- a\n",
-			want:   "must be an object with the fields apiVersion, aws, defaultQueue, defaults, kind, leaderElection, limits, nodeGroups, observeInterval, queues, schedulerNames, not a list",
+			want:   "must be an object with the fields apiVersion, aws, defaultQueue, defaults, kind, leaderElection, limits, nodeGroups, observeInterval, queues, schedulerNames, scheduling, not a list",
 		},
 		"SecondDocument": {
 			reason: "a YAML reader would silently stop at the separator",
@@ -68,6 +68,16 @@ func TestDecodeRefuses(t *testing.T) {
 			reason: "where no name is near, all are listed",
 			in:     header + "limits: {colour: red}\n",
 			want:   "limits.colour: unknown field; known fields: maxHourlyCost, maxNewNodesPerHour, maxNodes",
+		},
+		"NoVictims": {
+			reason: "a bound that stops all evictions is a mistake",
+			in:     header + "scheduling: {maxVictims: 0}\n",
+			want:   "scheduling.maxVictims: must be at least 1: with none, no queue ever gets back what it is entitled to",
+		},
+		"NoTime": {
+			reason: "a decision takes time",
+			in:     header + "scheduling: {decisionBudget: 0s}\n",
+			want:   "scheduling.decisionBudget: must be longer than 0s, not 0s; leave it out for the default",
 		},
 		"DuplicateField": {
 			reason: "of two values one would silently not count",

@@ -18,6 +18,7 @@ func Validate(c *CapacityManagerConfiguration) field.ErrorList {
 	v := &validator{config: c}
 	v.typeMeta()
 	v.names()
+	v.scheduling(field.NewPath("scheduling"))
 	v.limits(field.NewPath("limits"))
 	v.nodeGroups(field.NewPath("nodeGroups"))
 	v.scaling(c.Defaults.Scaling, field.NewPath("defaults", "scaling"))
@@ -47,6 +48,14 @@ func (v *validator) invalid(path *field.Path, value any, format string, args ...
 
 func (v *validator) required(path *field.Path, remedy string) {
 	v.errs = append(v.errs, field.Required(path, "required; "+remedy))
+}
+
+func (v *validator) scheduling(path *field.Path) {
+	s := v.config.Scheduling
+	v.positive(s.DecisionBudget, path.Child("decisionBudget"))
+	if n := s.MaxVictims; n != nil && *n < 1 {
+		v.invalid(path.Child("maxVictims"), *n, "must be at least 1: with none, no queue ever gets back what it is entitled to")
+	}
 }
 
 func (v *validator) typeMeta() {

@@ -82,6 +82,7 @@ func run(ctx context.Context, o runOptions) error {
 	}
 	decide := &loop.Loop{
 		Mirror: w.mirror, Fit: w.fit, Log: log.WithName("loop"), Now: time.Now, Synced: w.awaitSync,
+		Budget: config.Scheduling.DecisionBudget.Duration,
 		Executor: &execute.Executor{
 			Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
 			Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,

@@ -12,6 +12,7 @@ import (
 	"github.com/capmgr/capmgr/pkg/execute"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/scheduler"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
@@ -24,7 +25,11 @@ type Loop struct {
 	Now      func() time.Time
 	Synced   func(ctx context.Context) bool // waits until every informer has delivered its first list
 
+	Budget time.Duration // that one decision may take; 0: as long as it needs
+
 	decider *scheduler.Decider
+	pace    pace
+	passed  []snapshot.GangID // where the last decision did not get through
 }
 
 const (
@@ -71,17 +76,27 @@ func (l *Loop) Start(ctx context.Context) error {
 // once makes and executes one decision and says when the next is due if nothing changes.
 func (l *Loop) once(ctx context.Context) time.Duration {
 	s := l.Mirror.Snapshot(l.Now())
+	s.Looks, s.Passed = l.pace.looks(l.Budget), l.passed
 	l.Fit.Begin(s)
+	began := l.Now()
 	p := l.decider.Decide(s)
-	if len(p.Steps) > 0 {
-		l.Log.V(1).Info("Decided", "rev", p.Rev, "steps", len(p.Steps), "gangs", len(p.Verdicts))
+	l.pace.note(p.Looks, l.Now().Sub(began))
+	goesOn := p.Unfinished && len(p.Passed) > len(l.passed)
+	l.passed = p.Passed
+	if len(p.Steps) > 0 || p.Unfinished {
+		l.Log.V(1).Info("Decided", "rev", p.Rev, "steps", len(p.Steps), "gangs", len(p.Verdicts), "unfinished", p.Unfinished)
 	}
 	if err := l.Executor.Execute(ctx, p); err != nil && ctx.Err() == nil {
 		l.Log.Error(err, "Some steps failed; deciding again", "rev", p.Rev)
 		return time.Second
 	}
 	l.Executor.Resume(ctx)
-	if p.NextLook.IsZero() {
+	switch {
+	case goesOn:
+		return time.Millisecond
+	case p.Unfinished: // what is held for those that wait takes up all of the time: more has to change
+		return time.Second
+	case p.NextLook.IsZero():
 		return longest
 	}
 	return min(longest, max(0, p.NextLook.Sub(s.Now))+time.Millisecond)

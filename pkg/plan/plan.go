@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // Plan is one decision.
@@ -17,6 +19,15 @@ type Plan struct {
 	Steps    []Step        `json:"-"`        // in the order in which they are to be taken
 	Verdicts []*Verdict    `json:"verdicts"` // by gang ID; one that says the same as in the last plan may be the same pointer
 	Queues   []QueueReport `json:"queues"`   // by name
+
+	Reservations []Reservation `json:"reservations,omitempty"` // in the order in which they were made
+
+	// Looks is how much work the decision was: places, victims and offers that it looked at.
+	Looks int64 `json:"-"`
+	// Unfinished says that the decision ended at its bound on work. It is right in what it says; Passed
+	// are the gangs that it got to and found no room for, so that the next one goes on with the others.
+	Unfinished bool              `json:"unfinished,omitempty"`
+	Passed     []snapshot.GangID `json:"-"`
 
 	// NextLook is when time alone may change the decision (an idle node falls due, a back-off
 	// ends); zero when only an event can.

@@ -14,6 +14,12 @@ func Fprint(w io.Writer, p *Plan) {
 	for _, s := range p.Steps {
 		fmt.Fprintln(w, s)
 	}
+	for _, r := range p.Reservations {
+		fmt.Fprintln(w, r)
+	}
+	if p.Unfinished {
+		fmt.Fprintln(w, "the bound on the work of one decision was reached; the next one goes on")
+	}
 	for _, said := range p.Verdicts {
 		v := *said
 		queue := "no queue"

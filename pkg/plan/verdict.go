@@ -44,7 +44,9 @@ type Verdict struct {
 	Doing   string `json:"doing,omitempty"`  // what capmgr does about it
 	Advice  string `json:"advice,omitempty"` // what the user can do
 
-	ETA time.Time `json:"eta,omitzero"` // when the nodes are expected; zero when unknown
+	ETA time.Time `json:"eta,omitzero"` // when it is expected to go on; zero when unknown
+
+	Reserved time.Time `json:"reserved,omitzero"` // for when room is reserved for it; zero when none is
 
 	Early    bool   `json:"-"` // too soon to tell anyone: it is likely to change by itself in seconds
 	Previous string `json:"-"` // the verdict as last written on the owner
@@ -59,6 +61,8 @@ type stored struct {
 	Doing   string `json:"doing,omitempty"`
 	Advice  string `json:"advice,omitempty"`
 	ETA     string `json:"eta,omitempty"` // RFC 3339, to the second
+
+	Reserved string `json:"reserved,omitempty"` // the same
 }
 
 // Text is the verdict as it is stored on the owner.
@@ -66,6 +70,9 @@ func (v Verdict) Text() string {
 	s := stored{Queue: v.Queue, Reason: v.Reason, Message: v.Message, Doing: v.Doing, Advice: v.Advice}
 	if !v.ETA.IsZero() {
 		s.ETA = v.ETA.UTC().Format(time.RFC3339)
+	}
+	if !v.Reserved.IsZero() {
+		s.Reserved = v.Reserved.UTC().Format(time.RFC3339)
 	}
 	text, err := json.Marshal(s)
 	if err != nil { // strings only: cannot happen
@@ -81,12 +88,17 @@ func ParseVerdict(text string) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("parse verdict: %w", err)
 	}
 	v := Verdict{Queue: s.Queue, Reason: s.Reason, Message: s.Message, Doing: s.Doing, Advice: s.Advice}
-	if s.ETA != "" {
-		eta, err := time.Parse(time.RFC3339, s.ETA)
-		if err != nil {
-			return Verdict{}, fmt.Errorf("parse verdict: eta: %w", err)
+	var err error
+	for _, at := range []struct {
+		name, text string
+		to         *time.Time
+	}{{"eta", s.ETA, &v.ETA}, {"reserved", s.Reserved, &v.Reserved}} {
+		if at.text == "" {
+			continue
 		}
-		v.ETA = eta
+		if *at.to, err = time.Parse(time.RFC3339, at.text); err != nil {
+			return Verdict{}, fmt.Errorf("parse verdict: %s: %w", at.name, err)
+		}
 	}
 	return v, nil
 }

@@ -128,7 +128,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 			node := *o.Shape
 			node.Name = fmt.Sprintf("%s/%s/%d", b.request(), o.Group.Name, b.opened[o.Group.Name])
 			b.opened[o.Group.Name]++
-			room.open(&node, b.gang.ID)
+			room.build(&node, b.gang.ID)
 			if room.placeOne(p, b.gang.ID, bought) {
 				continue
 			}

@@ -22,7 +22,7 @@ func (d *decision) converge() {
 						amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String()))
 					break
 				}
-				if d.spentVictims+len(c.pods) > maxVictims && d.spentVictims > 0 {
+				if d.tooMany(len(c.pods)) {
 					return // the next decision goes on
 				}
 				d.end(c, fmt.Sprintf("because queue %s uses %s and its limit is %s", r.Name,

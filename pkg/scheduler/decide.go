@@ -62,6 +62,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 	d.takeIn()
 	d.serve()
 	d.wind()
+	d.plan.Looks = d.room.looks
 	return d.plan
 }
 
@@ -83,6 +84,12 @@ type decision struct {
 	struck       map[snapshot.GangID]int  // how many of those for no other gang's sake
 	spentVictims int
 	evictions    []plan.Step
+
+	ends         []*muster // that run and are known to end, in that order; see endings
+	knowsEndings bool
+	aged         bool // something is kept for a gang that has waited long
+
+	tried []snapshot.GangID // that found no room, where the work is bounded
 
 	unfit map[string][]snapshot.Unfit // by node group: what this decision learned beyond the snapshot
 
@@ -207,19 +214,44 @@ const assembly = 20 * time.Second
 
 // serve places what waits. First come those that have a claim on room already: gangs that run and
 // lost a member, gangs for which others were evicted, gangs whose nodes were bought. The rest is
-// served from the queue tree.
+// served from the queue tree. Where the last decisions did not get through with all, those that they
+// got to come last.
 func (d *decision) serve() {
-	var claimed, growing []*work
-	queue := newLine(d.ledger, d.room.total())
 	for _, w := range d.works {
-		switch {
-		case w.verdict.Reason != "":
-		case w.whole():
+		if w.verdict.Reason == "" && w.whole() {
 			w.verdict.Reason = plan.Running
 			if len(w.elastic) == 0 {
 				d.placed(w)
 			}
+		}
+	}
+	passed := map[snapshot.GangID]bool{}
+	for _, id := range d.s.Passed {
+		passed[id] = true
+	}
+	d.serveThose(func(m *muster) bool { return !passed[m.gang.ID] })
+	if d.tired() {
+		d.plan.Unfinished, d.plan.Passed = true, append(slices.Clone(d.s.Passed), d.tried...)
+		return
+	}
+	if len(passed) > 0 { // all were heard: what is left of this decision is for whom the last ones had no room
+		d.serveThose(func(m *muster) bool { return passed[m.gang.ID] })
+	}
+}
+
+// tired says whether the decision has reached its bound on work.
+func (d *decision) tired() bool { return d.s.Looks > 0 && d.room.looks >= d.s.Looks }
+
+// serveThose serves some of the gangs.
+func (d *decision) serveThose(these func(*muster) bool) {
+	var claimed, growing []*work
+	queue := newLine(d.ledger, d.room.total())
+	for _, w := range d.works {
+		switch {
+		case !these(w.muster):
+		case w.verdict.Reason == plan.Running:
 			growing = append(growing, w)
+		case w.verdict.Reason != "":
 		case w.claim() != nobody:
 			claimed = append(claimed, w)
 		default:
@@ -231,7 +263,12 @@ func (d *decision) serve() {
 			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
 	})
 	for _, w := range claimed {
-		d.place(w.base())
+		if d.tired() {
+			return
+		}
+		if !d.place(w.base()) {
+			d.tried = append(d.tried, w.gang.ID)
+		}
 		d.evictStale(w)
 		if len(w.bind) > 0 {
 			d.grow(queue, w)
@@ -243,13 +280,13 @@ func (d *decision) serve() {
 	}
 	for _, a := range d.ledger.all {
 		if len(a.waiting) > 0 {
-			d.queueUp(queue, a)
+			d.queueUp(queue, a, these)
 		}
 	}
 	for failed := d.serveLine(queue); len(failed) > 0; failed = d.serveLine(queue) {
 		freed := false
 		for _, f := range failed { // something was given up since they found no room
-			if f.freed < d.freed {
+			if f.freed < d.freed && !d.tired() {
 				queue.wait(f.gangs)
 				freed = true
 			}
@@ -282,17 +319,24 @@ func (w *work) claim() precedence {
 	return nobody
 }
 
-// queueUp lets the gangs of a queue wait in the line, or says why none of them may.
-func (d *decision) queueUp(queue *line, a *account) {
+// queueUp lets gangs of a queue wait in the line, or says why none of them may.
+func (d *decision) queueUp(queue *line, a *account, these func(*muster) bool) {
+	waiting := a.waiting
+	if len(d.s.Passed) > 0 {
+		waiting = slices.DeleteFunc(slices.Clone(waiting), func(m *muster) bool { return !these(m) })
+	}
+	if len(waiting) == 0 {
+		return
+	}
 	if b := d.ledger.admissible(a.queue.Name); b != nil {
-		for _, m := range a.waiting {
+		for _, m := range waiting {
 			w := &work{muster: m, verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
 			w.say(b)
 			m.answer(w.verdict)
 		}
 		return
 	}
-	queue.wait(a.waiting)
+	queue.wait(waiting)
 }
 
 // spell is gangs that found no room, and what had been given up by then.
@@ -303,7 +347,7 @@ type spell struct {
 
 // serveLine serves until nothing waits in the line, and returns those that found no room.
 func (d *decision) serveLine(queue *line) (failed []spell) {
-	for it := queue.next(); it != nil; it = queue.next() {
+	for it := queue.next(); it != nil && !d.tired(); it = queue.next() {
 		w, first, elastic := it.work, it.work == nil, it.elastic
 		if first {
 			w = d.workAgain(it.muster)
@@ -315,11 +359,26 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 			served = d.turn(w)
 		}
 		if !served && first {
-			failed = append(failed, spell{queue.pass(it), d.freed})
-			w.answerAlike(w.verdict, failed[len(failed)-1].gangs)
+			gangs := queue.pass(it)
+			if d.tired() { // who knows what it would have found
+				d.tried = append(d.tried, gangs[0].gang.ID)
+				w.verdict = plan.VerdictFor(w.gang, w.gang.Queue)
+				break
+			}
+			if d.s.Looks > 0 { // else nobody asks
+				for _, m := range gangs {
+					d.tried = append(d.tried, m.gang.ID)
+				}
+			}
+			failed = append(failed, spell{gangs, d.freed})
+			w.answerAlike(w.verdict, gangs)
+			d.reserve(w)
 			continue
 		}
 		queue.take(it)
+		if !served {
+			d.tried = append(d.tried, w.gang.ID)
+		}
 		if served && (elastic || len(w.bind) > 0) {
 			d.grow(queue, w)
 		}
@@ -440,8 +499,11 @@ func (d *decision) wind() {
 		if w.basket != nil {
 			w.basket.checkout()
 		}
-		if w.verdict.Reason == plan.Running {
+		switch w.verdict.Reason {
+		case plan.Running:
 			w.progress()
+		case "":
+			w.verdict = w.unheard()
 		}
 		w.answer(w.verdict)
 	}
@@ -465,7 +527,9 @@ func (d *decision) wind() {
 func (d *decision) tell() {
 	d.plan.Verdicts = make([]*plan.Verdict, len(d.world.musters))
 	for k, m := range d.world.musters {
-		if m.verdict == nil { // it rests
+		if m.verdict == nil && m.queues() {
+			m.answer(m.unheard())
+		} else if m.verdict == nil { // it rests
 			w := work{muster: m, verdict: plan.VerdictFor(m.gang, m.gang.Queue)}
 			w.verdict.Reason = plan.Running
 			w.progress()

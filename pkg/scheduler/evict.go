@@ -53,7 +53,7 @@ func (d *decision) makeRoom(q *demand, move bool) *eviction {
 			return e.giveUp(mark)
 		}
 	}
-	if len(e.chunks) == 0 || d.spentVictims+e.count() > maxVictims && d.spentVictims > 0 {
+	if len(e.chunks) == 0 || d.tooMany(e.count()) {
 		return e.giveUp(mark)
 	}
 	e.spare(mark)
@@ -62,6 +62,12 @@ func (d *decision) makeRoom(q *demand, move bool) *eviction {
 	}
 	d.spentVictims += e.count()
 	return e
+}
+
+// tooMany says whether so many more evictions would be too many for one decision.
+func (d *decision) tooMany(more int) bool {
+	most := d.s.Limits.MaxVictims
+	return most > 0 && d.spentVictims > 0 && d.spentVictims+more > most
 }
 
 // maxMoves is how many pods may be moved to make room for one gang.
@@ -79,10 +85,6 @@ func (e *eviction) rehouse() bool {
 	}
 	return true
 }
-
-// maxVictims is how many pods one decision evicts at most; a single gang's room is never cut in
-// half by it.
-const maxVictims = 256
 
 // count is how many pods are evicted.
 func (e *eviction) count() (n int) {
@@ -106,6 +108,7 @@ func (e *eviction) underLimits() bool {
 		var best *chunk
 		var least cost
 		for c := range e.d.stock().below(a, e.d.ledger) {
+			e.d.room.looks++
 			contested := snapshot.Resources{}
 			dim.set(&contested, dim.of(e.need))
 			why, overshoot := e.mayGo(c, contested)
@@ -169,6 +172,7 @@ func (e *eviction) cheapest(sl *slot, p *snapshot.Pod) (set []*chunk, total cost
 	var few [16]offer
 	offers := few[:0]
 	for _, c := range e.d.stock().byNode[sl.node.Name] {
+		e.d.room.looks++
 		if why, overshoot := e.mayGo(c, contested); why != none {
 			offers = append(offers, offer{c, e.d.costOf(c, overshoot)})
 		}

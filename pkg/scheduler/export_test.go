@@ -15,7 +15,7 @@ func DecidePlainly(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 				return
 			}
 			at, short, _ := r.stageFor(sl, p, upTo)
-			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.fit.Fits(p, sl.node, r.placed) == "" {
+			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.open(sl, p) && r.fit.Fits(p, sl.node, r.placed) == "" {
 				best, bestAt = sl, at
 			}
 		})

@@ -14,8 +14,9 @@ type world struct {
 	s       *snapshot.Snapshot
 	ledger  *ledger
 	room    *room
-	musters []*muster // parallel to the snapshot's gangs
-	victims *victims  // nil until somebody looks for some
+	musters []*muster                   // parallel to the snapshot's gangs
+	victims *victims                    // nil until somebody looks for some
+	ending  map[snapshot.GangID]*muster // those that run and are known to end
 	spent   *scaling.Spending
 	moved   []string // nodes of gangs that have changed since spent was brought up to date
 
@@ -36,7 +37,7 @@ func (w *world) blank() *work {
 }
 
 func newWorld(fit Fitter, queues []*snapshot.Queue) *world {
-	return &world{s: &snapshot.Snapshot{Queues: queues}, ledger: newLedger(queues), room: newRoom(fit), spent: scaling.NewSpending()}
+	return &world{s: &snapshot.Snapshot{Queues: queues}, ledger: newLedger(queues), room: newRoom(fit), ending: map[snapshot.GangID]*muster{}, spent: scaling.NewSpending()}
 }
 
 // follow brings the account to a snapshot. It returns false where starting over is the only way.
@@ -97,6 +98,7 @@ func (w *world) gangs(old, now []*snapshot.Gang) {
 func (w *world) leave(m *muster) {
 	w.ledger.leave(m)
 	w.touch(m)
+	delete(w.ending, m.gang.ID)
 	if m.queues() {
 		at, there := slices.BinarySearchFunc(m.account.waiting, m, compareMusters)
 		if there {
@@ -125,6 +127,9 @@ func (w *world) enter(come []*muster) {
 		m.booked, m.verdict, m.like = len(w.bookings[m.gang.ID]) > 0, nil, nil
 		w.ledger.enter(m)
 		w.touch(m)
+		if len(m.running) > 0 && !m.gang.Ends.IsZero() {
+			w.ending[m.gang.ID] = m
+		}
 		if w.victims != nil {
 			w.victims.add(m)
 		}
@@ -262,6 +267,10 @@ func (r *room) rest() {
 		}
 	}
 	r.unbooked = r.unbooked[:0]
+	for _, sl := range r.keeping {
+		sl.kept, sl.slack, r.edited = nil, snapshot.Resources{}, true
+	}
+	r.keeping, r.guest, r.looks = r.keeping[:0], guest{}, 0
 	if r.edited { // what was done was more than what is undone by its log
 		r.edited = false
 		r.changed()

@@ -35,10 +35,11 @@ type account struct {
 	dividedFor snapshot.Resources // what it asked for then
 	given      snapshot.Resources // what its children shared then
 
-	place   place            // in the line of the decision under way
-	bounds  *snapshot.Bounds // on buying; see boundsOf
-	asked   bool             // whether the decision under way has looked for them
-	waiting []*muster        // gangs that wait for their minimum and have no claim yet, in the order of the queue
+	place    place            // in the line of the decision under way
+	bounds   *snapshot.Bounds // on buying; see boundsOf
+	reserved bool             // the decision under way has looked for room to reserve for its first gang
+	asked    bool             // whether the decision under way has looked for them
+	waiting  []*muster        // gangs that wait for their minimum and have no claim yet, in the order of the queue
 }
 
 // amounts are what is counted of a queue.
@@ -91,7 +92,7 @@ func (l *ledger) enterTimes(m *muster, n int64) {
 // reset forgets what was decided.
 func (l *ledger) reset() {
 	for _, a := range l.all {
-		a.amounts, a.vacated, a.asked = a.rest, snapshot.Resources{}, false
+		a.amounts, a.vacated, a.asked, a.reserved = a.rest, snapshot.Resources{}, false, false
 	}
 	l.takeMoved()
 	l.rev++

@@ -118,6 +118,9 @@ func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) *misfits 
 	if p.Class == "" || p.Alone {
 		q.pod = p
 	}
+	if len(r.keeping) > 0 {
+		q.guest = r.guest
+	}
 	if len(r.shelves[g]) > 0 {
 		q.gang = g
 	}
@@ -132,6 +135,7 @@ func (r *room) misfits(p *snapshot.Pod, g snapshot.GangID, upTo stage) *misfits 
 func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) *misfits {
 	m := &misfits{request: p.Request, nodes: map[string]int{}, nearest: map[string]near{}}
 	r.each(func(sl *slot) {
+		r.looks++
 		switch {
 		case sl.stage > upTo:
 		case r.outside(p, sl.node.Zone):
@@ -145,6 +149,8 @@ func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) *misfits {
 				} else {
 					m.count(why)
 				}
+			} else if !r.open(sl, p) {
+				m.count("kept for a gang that is before it")
 			} else if why := r.fit.Fits(p, sl.node, r.placed); why != "" {
 				m.count(why)
 			}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -24,10 +25,13 @@ type muster struct {
 	need  snapshot.Resources // of those that are missing
 	least snapshot.Resources // of the minimum, from the spec: pods need not exist yet
 
+	reserved time.Time // for when room was reserved for it; zero: it was not
+
 	booked  bool          // nodes are bought for it, or were and are not settled
 	chunks  []*chunk      // what could be evicted of it; see victims
 	verdict *plan.Verdict // of the last decision; nil before the first
-	like    *plan.Verdict // on the gang before it, whose words verdict has; nil: it has its own
+	words   *plan.Verdict // of the verdict that those behind it share
+	like    *plan.Verdict // the words of the gang before it that verdict has; nil: it has its own
 }
 
 func musterOf(g *snapshot.Gang) *muster {
@@ -35,7 +39,7 @@ func musterOf(g *snapshot.Gang) *muster {
 	for _, grp := range g.Groups {
 		m.callUp(grp)
 	}
-	m.need, m.least = sumOf(m.missing), minimum(g)
+	m.need, m.least, m.reserved = sumOf(m.missing), minimum(g), reservedFor(g)
 	for _, p := range g.Members {
 		switch {
 		case p.Terminating:
@@ -125,13 +129,31 @@ func (m *muster) answer(v plan.Verdict) {
 	}
 }
 
-// answerAlike is the verdict on gangs of which one was tried, and the others behind it are like it.
+// unheard is the verdict on a gang that a decision did not get to: what was said of it before, or that it
+// is its turn soon.
+func (m *muster) unheard() plan.Verdict {
+	v := plan.VerdictFor(m.gang, m.gang.Queue)
+	if m.verdict != nil {
+		v = *m.verdict
+	} else if last, err := plan.ParseVerdict(m.gang.LastVerdict); err == nil && last.Reason != "" {
+		v.Reason, v.Message, v.Doing, v.Advice, v.ETA = last.Reason, last.Message, last.Doing, last.Advice, last.ETA
+	} else {
+		v.Reason, v.Message, v.Doing = plan.BackingOff, "the last decision ended at its bound on work before it was its turn", "Deciding again at once, and beginning with it"
+	}
+	v.Early = true
+	return v
+}
+
+// answerAlike is the verdict on gangs of which the first was tried, and the others are like it.
 func (m *muster) answerAlike(v plan.Verdict, gangs []*muster) {
-	m.answer(v)
+	if m.words == nil || *m.words != v {
+		news := v
+		m.words = &news
+	}
 	for _, o := range gangs {
-		if o != m && o.like != m.verdict {
+		if o != m && o.like != m.words {
 			o.answer(v)
-			o.like = m.verdict
+			o.like = m.words
 		}
 	}
 }
@@ -139,7 +161,7 @@ func (m *muster) answerAlike(v plan.Verdict, gangs []*muster) {
 // alike says that where one of two waiting gangs finds no room, the one behind it does not either.
 func (m *muster) alike(o *muster) bool {
 	a, b := m.gang, o.gang
-	return a.Shape == b.Shape && a.Priority == b.Priority && a.NonPreemptible == b.NonPreemptible && a.NeverEvicts == b.NeverEvicts
+	return a.Shape == b.Shape && a.Priority == b.Priority && a.NonPreemptible == b.NonPreemptible && a.NeverEvicts == b.NeverEvicts && a.Runtime == b.Runtime
 }
 
 func sumOf(pods []*snapshot.Pod) (sum snapshot.Resources) {

@@ -49,6 +49,7 @@ func (w *work) plain() bool {
 // first. Only free room is bound to; what it waits for is held against those that come after. It returns
 // false where nothing is.
 func (d *decision) place(q *demand) bool {
+	d.room.guest = d.guestOf(q.muster)
 	if d.shrinks(q.work) {
 		q.say(&blocked{reason: plan.GangIncomplete, message: d.evictionOf(q.gang)})
 		return false
@@ -60,6 +61,9 @@ func (d *decision) place(q *demand) bool {
 		}
 		q.say(b)
 		return false
+	}
+	if q.kind != "" && len(d.room.keeping) > 0 { // what is kept is open to some and not to others
+		q.kind = fmt.Sprint(q.kind, " ", q.gang.Queue, " ", q.gang.Priority, " ", q.gang.NonPreemptible, " ", q.gang.Runtime)
 	}
 	f := d.hopeless[q.kind]
 	if f == nil || q.kind == "" {

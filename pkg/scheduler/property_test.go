@@ -91,7 +91,7 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 		for _, v := range p.Verdicts {
 			switch v.Reason {
 			case plan.NoNodeFits, plan.NoMatchingNodeGroup, plan.BoundReached, plan.BudgetExceeded, plan.CapacityUnavailable, plan.BackingOff:
-				if places := placesFor(s, after, p, v.Gang.UID); places != nil {
+				if places := placesFor(s, after, p, v.Gang); places != nil {
 					t.Fatalf("%s waits (%s) beside room for it: %v\n%s", v.Gang, v.Reason, places, printed(p))
 				}
 			}
@@ -100,8 +100,17 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 }
 
 // placesFor finds nodes for all that a gang lacks of its minimum, first fit, or returns nil.
-func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, uid string) []string {
+func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, gang plan.Owner) []string {
 	booked := map[string]bool{}
+	for _, r := range p.Reservations { // it is kept for another
+		for _, name := range r.Nodes {
+			if n := s.Node(name); r.Gang != gang && n != nil && n.InstanceID != "" {
+				booked[n.InstanceID] = true
+			} else if r.Gang != gang {
+				booked[name] = true
+			}
+		}
+	}
 	for _, b := range before.Bookings {
 		for _, part := range b.Nodes {
 			for _, id := range part.Instances {
@@ -121,7 +130,7 @@ func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, uid string) []string 
 	}
 	var places []string
 	for _, g := range s.Gangs {
-		if g.UID != uid {
+		if g.UID != gang.UID {
 			continue
 		}
 		lacks := missing(g)
@@ -130,7 +139,7 @@ func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, uid string) []string 
 				return nil
 			}
 			k := slices.IndexFunc(s.Nodes, func(n *snapshot.Node) bool {
-				return n.Usable && !booked[n.InstanceID] && m.Request.FitsIn(room[n.Name]) && slots[n.Name] > 0 && (tolerance{}).Fits(m, n, nil) == ""
+				return n.Usable && !booked[n.InstanceID] && !booked[n.Name] && m.Request.FitsIn(room[n.Name]) && slots[n.Name] > 0 && (tolerance{}).Fits(m, n, nil) == ""
 			})
 			if k < 0 {
 				return nil

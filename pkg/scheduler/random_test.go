@@ -145,6 +145,12 @@ func (g *drawing) gangs() {
 		if g.chance("strays", 5) {
 			gang.Queue = pick(g, "stray queue", "", "nowhere", "q0")
 		}
+		if g.chance("ends", 30) {
+			gang.Ends = noon.Add(time.Duration(g.int("ends in", -10, 90)) * time.Minute)
+		}
+		if g.chance("runs for", 30) {
+			gang.Runtime = time.Duration(g.int("minutes", 1, 90)) * time.Minute
+		}
 		gang.Suspended = g.chance("suspended", 5)
 		class := pick(g, "pod class", "picky", "tolerant")
 		head := snapshot.Resources{MilliCPU: 1000, Memory: 2 << 30}

@@ -23,11 +23,14 @@ type room struct {
 	allocated  snapshot.Resources
 	zones      map[string]int // how many usable nodes are in each
 	zone       string         // where pods with GPUs may go while it is set; see basket.try
+	guest      guest          // for whom places are looked for
+	looks      int64          // slots that were looked at
 	log        []entry
 	placed     []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 
 	owners   map[string]snapshot.GangID   // by instance, as the slots are filed
 	unbooked []*slot                      // by this decision
+	keeping  []*slot                      // of which this decision keeps something for somebody
 	edited   bool                         // by this decision, beyond placements and evictions
 	shelves  map[snapshot.GangID][]*shelf // the slots again, by whom they are booked for
 	shelf    map[kind]*shelf
@@ -51,6 +54,7 @@ type classFitter interface {
 // question is all that the answer to why a pod finds no place depends on.
 type question struct {
 	rev     uint64
+	guest   guest         // where something is kept for somebody
 	pod     *snapshot.Pod // nil for pods that their class and request describe
 	class   string
 	request snapshot.Resources
@@ -71,6 +75,9 @@ type slot struct {
 	at       time.Time       // when a coming node is expected
 	used     int             // placements of this decision
 
+	kept  *reservation       // what is kept of it for another gang; nil: nothing
+	slack snapshot.Resources // of what is kept: how much more others may use
+
 	rev    uint64 // names the state of the slot, as room.rev does that of the room
 	shelf  *shelf
 	vacate int // where it is among those that something is leaving, from 1
@@ -85,6 +92,7 @@ type entry struct {
 	slotted uint64 // the same of the slot
 	placed  int    // how many were placed before
 	touched bool   // nothing on the slot itself has changed
+	slack   bool   // it uses slack of the slot
 }
 
 // stage is how real capacity is; a gang tries the most real first.
@@ -199,6 +207,9 @@ func (r *room) undo(mark int) {
 		e.slot.free = e.slot.free.Add(e.pod.Request)
 		e.slot.pods++
 		e.slot.used--
+		if e.slack {
+			e.slot.slack = e.slot.slack.Add(e.pod.Request)
+		}
 		e.slot.shelf.put(e.slot)
 	}
 	r.log = r.log[:mark]
@@ -209,8 +220,12 @@ func (r *room) take(sl *slot, p *snapshot.Pod) {
 	sl.free = sl.free.Sub(p.Request)
 	sl.pods--
 	sl.used++
+	slack := sl.kept != nil && !r.guest.welcome(sl.kept)
+	if slack {
+		sl.slack = sl.slack.Sub(p.Request)
+	}
 	sl.shelf.put(sl)
-	r.note(entry{slot: sl, pod: p}, snapshot.Placed{Pod: p, Node: sl.node})
+	r.note(entry{slot: sl, pod: p, slack: slack}, snapshot.Placed{Pod: p, Node: sl.node})
 }
 
 // note writes down a change that has been made.
@@ -293,8 +308,8 @@ func (r *room) evict(p *snapshot.Pod) {
 	r.note(entry{slot: sl, pod: p, evicted: true}, snapshot.Placed{Pod: p})
 }
 
-// open adds a node that this decision buys.
-func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
+// build adds a node that this decision buys.
+func (r *room) build(n *snapshot.Node, owner snapshot.GangID) {
 	sl := &slot{node: n, free: n.Free(), pods: n.FreePods(), stage: bought, booked: owner}
 	r.add(sl)
 	r.bought, r.edited = append(r.bought, sl), true
@@ -302,6 +317,9 @@ func (r *room) open(n *snapshot.Node, owner snapshot.GangID) {
 
 // close removes the nodes opened last, all but the first n.
 func (r *room) close(n int) {
+	if len(r.bought) == n {
+		return
+	}
 	for _, sl := range r.bought[n:] {
 		r.unshelve(sl)
 	}
@@ -362,8 +380,12 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 	}
 	bestAt := bought
 	try := func(sl *slot, at stage) (more bool) {
+		r.looks++
 		if best != nil && !better(p, g, sl, at, best, bestAt) {
 			return false
+		}
+		if !r.open(sl, p) {
+			return true
 		}
 		if r.fit.Fits(p, sl.node, r.placed) != "" {
 			return true

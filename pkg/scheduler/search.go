@@ -188,6 +188,10 @@ func (s *search) best(e *eviction, p *snapshot.Pod, out map[*slot]bool) (best *c
 		}
 	}()
 	for _, sl := range e.d.room.nodes {
+		e.d.room.looks++
+		if e.d.tired() {
+			return nil
+		}
 		if sl == nil || sl.booked != "" && sl.booked != e.gang.ID || !p.Request.FitsIn(sl.node.Allocatable) || out[sl] {
 			continue
 		}

@@ -312,7 +312,7 @@ func (d *decision) mayEvict(c *chunk, q *demand, contested snapshot.Resources) (
 		switch {
 		case c.gang.Priority < g.Priority:
 			why = preempted
-		case !q.elastic && c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && d.waited(g, overtakenAfter):
+		case !q.elastic && c.gang.Priority == g.Priority && c.gang.Created.After(g.Created) && (d.due(q.muster) || d.waited(g, overtakenAfter)):
 			why = overtaken
 		}
 		if why != none && c.whole && !d.ranFor(c, d.preemptMinRuntime(c.gang.Queue)) {

@@ -103,6 +103,12 @@ func randomGang(r *rand.Rand, s *snapshot.Snapshot, i int, queue string) *snapsh
 		Created: noon.Add(-time.Duration(i) * time.Hour), Priority: int32(50 + 50*r.IntN(2)),
 		Shape: fmt.Sprint(class, request, least), Groups: []snapshot.Group{{Name: "w", Min: least, Want: least, Request: request}}}
 	g.NonPreemptible = g.Priority >= 100 && r.IntN(2) == 0
+	if r.IntN(3) == 0 {
+		g.Ends = noon.Add(time.Duration(r.IntN(90)) * time.Minute)
+	}
+	if r.IntN(3) == 0 {
+		g.Runtime = time.Duration(1+r.IntN(90)) * time.Minute
+	}
 	alone := r.IntN(4) == 0
 	runs := r.IntN(2) == 0
 	for k := range least + r.IntN(3) {

@@ -40,6 +40,9 @@ type Gang struct {
 	ShortSince time.Time     // since when it runs below its minimum, having lost members; zero: it does not
 	Grace      time.Duration // how long it may; negative: for ever
 
+	Runtime time.Duration // how long it runs at most, as its owner says; 0 where nobody does
+	Ends    time.Time     // when it ends at the latest, while it runs; zero: unknown
+
 	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
 
 	Attempts    int32  // acquisitions of nodes made for it so far

@@ -27,15 +27,20 @@ type Snapshot struct {
 	Home         string           // namespace of purchases that are for no workload
 	WarmAttempts map[string]int32 // purchases made so far to keep capacity warm, by UID of what keeps it
 
+	Looks  int64    // bounds the work of one decision, see plan.Plan.Looks; 0: it works until it is done
+	Passed []GangID // those that the last decisions tried, where they did not get through with all: the others come first
+
 	Limits        Limits
 	DefaultBounds *Bounds           // for queues without bounds of their own or of an ancestor; nil: buy nothing
 	Bounds        map[string]Bounds // by queue name, only where configured
 }
 
-// Limits are the cluster-wide bounds on buying. Zero means unlimited.
+// Limits are the cluster-wide bounds. Zero means unlimited.
 type Limits struct {
 	MaxNodes      int     // nodes of configured groups, running plus coming
 	MaxHourlyCost Dollars // of configured groups, running plus coming
+
+	MaxVictims int // pods that one decision evicts; the room of a single gang is never cut in half by it
 
 	MaxNewNodesPerHour *int // bought within any GrowthWindow, whatever became of them; nil: unlimited
 }

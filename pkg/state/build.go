@@ -53,6 +53,9 @@ func (b *builder) bounds() {
 			b.s.WarmAttempts[string(k.UID)] = max(b.s.WarmAttempts[string(k.UID)], r.Spec.Attempt)
 		}
 	}
+	if n := c.Scheduling.MaxVictims; n != nil {
+		b.s.Limits.MaxVictims = int(*n)
+	}
 	if n := c.Limits.MaxNodes; n != nil {
 		b.s.Limits.MaxNodes = int(*n)
 	}

@@ -130,7 +130,11 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: shapeOfPod(p, object.Labels[v1alpha1.PreemptibilityLabel]),
 		Groups:      []snapshot.Group{{Name: "pod", Min: 1, Want: 1, Request: p.Request}},
 		Members:     []*snapshot.Pod{p},
+		Runtime:     runtime(object.Annotations),
 		LastVerdict: object.Annotations[v1alpha1.VerdictAnnotation],
+	}
+	if s := object.Spec.ActiveDeadlineSeconds; s != nil && g.Runtime == 0 {
+		g.Runtime = time.Duration(*s) * time.Second
 	}
 	p.Gang, p.Group = g.ID, "pod"
 	b.rank(g, object.Labels, object)
@@ -172,8 +176,11 @@ func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
 		ID: gangID(j.Namespace, "Job", j.Name, string(j.UID)), APIVersion: "batch/v1", Kind: "Job",
 		Namespace: j.Namespace, Name: j.Name, UID: string(j.UID),
 		Queue: ray.Queue(j.Labels), Created: j.CreationTimestamp.Time,
-		Ending: j.DeletionTimestamp != nil || j.Status.Succeeded > 0, Grace: grace(j.Annotations),
+		Ending: j.DeletionTimestamp != nil || j.Status.Succeeded > 0, Grace: grace(j.Annotations), Runtime: runtime(j.Annotations),
 		Members: members, LastVerdict: j.Annotations[v1alpha1.VerdictAnnotation],
+	}
+	if s := j.Spec.ActiveDeadlineSeconds; s != nil && g.Runtime == 0 {
+		g.Runtime = time.Duration(*s) * time.Second
 	}
 	want := int(ptr.Deref(j.Spec.Parallelism, 1))
 	g.Groups = []snapshot.Group{{Name: "job", Min: min(minMember(j), want), Want: want,
@@ -202,7 +209,7 @@ func (b *builder) rayCluster(rc *rayv1.RayCluster, members []*snapshot.Pod) *sna
 		ID: gangID(rc.Namespace, "RayCluster", rc.Name, string(rc.UID)), APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
 		Namespace: rc.Namespace, Name: rc.Name, UID: string(rc.UID),
 		Queue: queue, Created: rc.CreationTimestamp.Time, Suspended: ray.Suspended(rc),
-		Ending: rc.DeletionTimestamp != nil, Grace: grace(rc.Annotations),
+		Ending: rc.DeletionTimestamp != nil, Grace: grace(rc.Annotations), Runtime: runtime(rc.Annotations),
 		LastVerdict: rc.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	groups, err := ray.Groups(rc, fit.Requests)

@@ -70,12 +70,39 @@ func grace(annotations map[string]string) time.Duration {
 	return d
 }
 
+// runtime reads from annotations how long a gang's owner expects it to run; nonsense is ignored.
+func runtime(annotations map[string]string) time.Duration {
+	d, err := time.ParseDuration(annotations[v1alpha1.ExpectedRuntimeAnnotation])
+	if err != nil {
+		return 0
+	}
+	return max(0, d)
+}
+
+// ends says when a running gang is expected to end: so long after the last of its members started.
+func ends(g *snapshot.Gang) {
+	var started time.Time
+	for _, p := range g.Members {
+		switch {
+		case p.Node == "" || p.Terminating:
+		case p.Started.IsZero():
+			return // bound a moment ago
+		case p.Started.After(started):
+			started = p.Started
+		}
+	}
+	if !started.IsZero() && g.Runtime > 0 {
+		g.Ends = started.Add(g.Runtime)
+	}
+}
+
 // complete adds what only the mirror's memory knows: back-offs, evictions, and since when a running
 // gang is short of members. The minimum of a gang that runs never rises, whatever its spec says by
 // now: it would otherwise be broken by its own growth.
 func (b *builder) complete(g *snapshot.Gang) {
 	g.Queue = cmp.Or(g.Queue, b.m.config.DefaultQueue)
 	g.Grace = cmp.Or(g.Grace, stalenessGrace)
+	ends(g)
 	id := string(g.ID)
 	if until, ok := b.m.held[id]; ok && b.s.Now.Before(until) {
 		g.HeldUntil = until

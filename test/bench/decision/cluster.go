@@ -51,6 +51,7 @@ type Gangs struct {
 // Generate builds the cluster of a shape. Running gangs fill the nodes one after the other.
 func Generate(s Shape) *Cluster {
 	c := &Cluster{Config: &v1alpha1.Config{SchedulerNames: []string{"capmgr"}}}
+	v1alpha1.SetDefaults(c.Config)
 	var leaves []string
 	for d := range s.Departments {
 		department := fmt.Sprintf("dept-%02d", d)
