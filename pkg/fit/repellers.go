@@ -22,8 +22,9 @@ type repellers struct {
 	byNode  map[string][]schedulerframework.AffinityTerm // of their pods, where there are any
 	bound   []schedulerframework.AffinityTerm
 
-	applied []snapshot.Placed
+	applied []snapshot.Placed // that placed has the terms of
 	placed  []schedulerframework.AffinityTerm
+	seen    uint64 // the highest serial of a change that brought no terms
 
 	concerned map[*corev1.Pod]bool // answers for bound and placed together
 }
@@ -97,57 +98,69 @@ func (r *repellers) update(nodes []*snapshot.Node) {
 	r.undo()
 }
 
-// follow adds the terms of pods that were placed since the last question.
+// follow adds the terms of pods that were placed since the last question. Serials grow, and undoing takes
+// changes from the end: while nobody who was placed repels anything, those with a serial that was seen need
+// not be looked at again.
 func (r *repellers) follow(placed []snapshot.Placed) {
-	if !startsWith(placed, r.applied) {
-		if len(r.placed) == 0 { // nothing to take back: those that are gone repelled nobody
-			r.applied = r.applied[:shared(placed, r.applied)]
-		} else {
-			r.undo()
+	if len(r.placed) == 0 {
+		fresh := len(placed)
+		for fresh > 0 && (placed[fresh-1].Serial == 0 || placed[fresh-1].Serial > r.seen) {
+			fresh--
 		}
+		if !slices.ContainsFunc(placed[fresh:], r.brings) {
+			if n := len(placed); n > 0 {
+				r.seen = max(r.seen, placed[n-1].Serial)
+			}
+			return
+		}
+	}
+	if !startsWith(placed, r.applied) {
+		r.undo()
 	}
 	for _, p := range placed[len(r.applied):] {
 		r.applied = append(r.applied, p)
-		if p.Node == nil {
+		if !r.brings(p) {
 			continue
 		}
-		more := termsOn(&snapshot.Node{Pods: []*snapshot.Pod{p.Pod}})
+		more := termsOf(nil, p.Pod)
 		if !r.covers(p.Node) {
 			more = append(more, termsOn(p.Node)...)
 		}
-		if len(more) > 0 {
-			r.placed = distinct(append(r.placed, more...))
-			clear(r.concerned)
-		}
+		r.placed = distinct(append(r.placed, more...))
+		clear(r.concerned)
 	}
+}
+
+// brings says whether a change brings terms: the pod's own, or those of pods that come with a new node.
+func (r *repellers) brings(p snapshot.Placed) bool {
+	return p.Node != nil && (isRepeller(p.Pod) || !r.covers(p.Node) && slices.ContainsFunc(p.Node.Pods, isRepeller))
+}
+
+func isRepeller(p *snapshot.Pod) bool {
+	return p.Object != nil && p.Object.Spec.Affinity != nil && len(schedulerframework.GetPodAntiAffinityTerms(p.Object.Spec.Affinity)) > 0
 }
 
 func (r *repellers) undo() {
-	r.applied, r.placed = nil, nil
+	r.applied, r.placed, r.seen = nil, nil, 0
 	r.concerned = map[*corev1.Pod]bool{}
-}
-
-// shared is how many changes two lists have in common from the start.
-func shared(a, b []snapshot.Placed) int {
-	for k := min(len(a), len(b)); k > 0; k-- {
-		if a[k-1] == b[k-1] && a[k-1].Serial != 0 {
-			return k
-		}
-	}
-	return 0
 }
 
 // covers says whether the node's pods are among the bound ones.
 func (r *repellers) covers(n *snapshot.Node) bool { return r.known[n.Name] == n }
 
-func termsOn(n *snapshot.Node) []schedulerframework.AffinityTerm {
-	var terms []schedulerframework.AffinityTerm
+func termsOn(n *snapshot.Node) (terms []schedulerframework.AffinityTerm) {
 	for _, p := range n.Pods {
-		if p.Object != nil && p.Object.Spec.Affinity != nil {
-			terms = append(terms, antiAffinity(p.Object)...)
-		}
+		terms = termsOf(terms, p)
 	}
 	return terms
+}
+
+// termsOf adds those of a pod; most have none.
+func termsOf(terms []schedulerframework.AffinityTerm, p *snapshot.Pod) []schedulerframework.AffinityTerm {
+	if p.Object == nil || p.Object.Spec.Affinity == nil {
+		return terms
+	}
+	return append(terms, antiAffinity(p.Object)...)
 }
 
 // antiAffinity parses the required terms as the scheduler does. Terms that it cannot parse repel

@@ -27,7 +27,7 @@ func (d *decision) buy(q *demand, f *failure) bool {
 	}
 	queues, bounds := d.ledger.chain(q.gang.Queue), d.boundsOf(q.gang.Queue)
 	if q.basket == nil {
-		q.basket = &basket{d: d, gang: q.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(q.gang)}
+		q.basket = &basket{d: d, gang: q.gang, queues: queues, offers: d.rungs(bounds), opened: map[string]int{}, zone: d.zoneOf(q.gang)}
 	}
 	b := q.basket
 	b.demand, b.denied, b.elsewhere, b.refused = q, nil, nil, nil
@@ -44,11 +44,11 @@ func (d *decision) buy(q *demand, f *failure) bool {
 
 // rungs orders the offers: along the ladder where the queue has one, else cheapest GPU first, which is
 // a good order to look at them but not yet the choice; see choose.
-func rungs(offers []scaling.Offer, bounds *snapshot.Bounds) []scaling.Offer {
+func (d *decision) rungs(bounds *snapshot.Bounds) []scaling.Offer {
 	if bounds != nil && len(bounds.Ladder) > 0 {
 		var out []scaling.Offer
 		for _, name := range bounds.Ladder {
-			for _, o := range offers {
+			for _, o := range d.offers {
 				if o.Group.Name == name {
 					out = append(out, o)
 				}
@@ -56,11 +56,13 @@ func rungs(offers []scaling.Offer, bounds *snapshot.Bounds) []scaling.Offer {
 		}
 		return out
 	}
-	out := slices.Clone(offers)
-	slices.SortStableFunc(out, func(a, b scaling.Offer) int {
-		return cmp.Or(cmp.Compare(perUnit(a), perUnit(b)), cmp.Compare(a.Group.Name, b.Group.Name))
-	})
-	return out
+	if d.cheapestFirst == nil {
+		d.cheapestFirst = slices.Clone(d.offers)
+		slices.SortStableFunc(d.cheapestFirst, func(a, b scaling.Offer) int {
+			return cmp.Or(cmp.Compare(perUnit(a), perUnit(b)), cmp.Compare(a.Group.Name, b.Group.Name))
+		})
+	}
+	return d.cheapestFirst
 }
 
 // perUnit is what one GPU of the offer costs in micro-dollars per hour, or one node without GPUs.
@@ -97,6 +99,7 @@ type basket struct {
 	queues []string
 	offers []scaling.Offer // in the order to try
 	opened map[string]int  // nodes per group
+	name   string          // of the request; "" until somebody asks
 	zone   string          // where its GPU pods are; "" while they may be anywhere
 
 	denied    *scaling.Denial // the last bound that stood in the way
@@ -181,11 +184,14 @@ func (b *basket) unfit(g *snapshot.NodeGroup) *snapshot.Unfit {
 // request names the CapacityRequest of this attempt. The name is a function of gang and attempt,
 // so that writing it twice is one object.
 func (b *basket) request() string {
-	name := b.gang.Name
-	if len(name) > 40 {
-		name = name[:40]
+	if b.name == "" {
+		name := b.gang.Name
+		if len(name) > 40 {
+			name = name[:40]
+		}
+		b.name = strings.Trim(name, "-.") + "-" + b.hash("")[:8]
 	}
-	return strings.Trim(name, "-.") + "-" + b.hash("")[:8]
+	return b.name
 }
 
 // hash names the attempt, or the part of it that one node group delivers.

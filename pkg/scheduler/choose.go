@@ -68,7 +68,11 @@ func (s *vectors) from(k int, so worth) bool {
 		return s.ladder
 	}
 	found := false
+	var followed []pick
 	for _, c := range s.candidates(k) {
+		if s.twin(c.pick, k, followed) {
+			continue
+		}
 		if s.best != nil && (worth{so.cost + c.least.cost, so.nodes + c.least.nodes}).compare(s.least) >= 0 {
 			continue
 		}
@@ -82,7 +86,7 @@ func (s *vectors) from(k int, so worth) bool {
 			continue
 		}
 		found = true
-		s.picks[k] = c.pick
+		s.picks[k], followed = c.pick, append(followed, c.pick)
 		next := so
 		if c.offer != nil {
 			next = worth{so.cost + c.offer.Price*snapshot.Dollars(opened), so.nodes + opened}
@@ -102,6 +106,17 @@ func (s *vectors) from(k int, so worth) bool {
 		s.stuck = max(s.stuck, k)
 	}
 	return false
+}
+
+// twin says whether a pick is like one that was followed to its end: for pods without GPUs, which may be
+// anywhere, a machine of the same size and price in another zone is no other choice.
+func (s *vectors) twin(p pick, k int, followed []pick) bool {
+	if p.offer == nil || p.offer.Shape == nil || s.classes[k][0].Request.MilliGPU > 0 {
+		return false
+	}
+	return slices.ContainsFunc(followed, func(o pick) bool {
+		return o.offer != nil && o.offer.Price == p.offer.Price && o.offer.Shape.Free() == p.offer.Shape.Free() && o.zone == p.zone
+	})
 }
 
 // candidate is a pick with the least that it can cost.

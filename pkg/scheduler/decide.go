@@ -68,14 +68,15 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 
 // decision is the state of one call of Decide.
 type decision struct {
-	world  *world
-	s      *snapshot.Snapshot
-	plan   *plan.Plan
-	ledger *ledger
-	room   *room
-	offers []scaling.Offer
-	budget *scaling.Budget
-	works  []*work
+	world         *world
+	s             *snapshot.Snapshot
+	plan          *plan.Plan
+	ledger        *ledger
+	room          *room
+	offers        []scaling.Offer
+	cheapestFirst []scaling.Offer // the same in the order of rungs; nil: nobody has asked for it
+	budget        *scaling.Budget
+	works         []*work
 
 	settled map[*snapshot.Booking]plan.RequestState // what this decision has said of bookings
 

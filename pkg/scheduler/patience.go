@@ -46,7 +46,7 @@ func (d *decision) expected(q *demand, open *scaling.Progress, f *failure) time.
 	if len(d.offers) == 0 {
 		return soonest
 	}
-	for _, o := range rungs(d.offers, d.boundsOf(q.gang.Queue)) {
+	for _, o := range d.rungs(d.boundsOf(q.gang.Queue)) {
 		if o.Refused == "" && o.More > 0 {
 			soonest = min(soonest, o.ETA)
 		}

@@ -393,10 +393,10 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		best, bestAt = sl, at
 		return false
 	}
-	possible := r.possible(p)
+	may := r.shelvesFor(p)
 	for _, owner := range owners(g) {
 		for _, sh := range r.shelves[owner] {
-			if sh.kind.stage <= upTo && possible(sh) && !r.outside(p, sh.kind.zone) {
+			if sh.kind.stage <= upTo && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
 				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })
 			}
 		}
@@ -420,18 +420,20 @@ func (r *room) outside(p *snapshot.Pod, zone string) bool {
 	return r.zone != "" && p.Request.MilliGPU > 0 && zone != "" && zone != r.zone
 }
 
-// possible says by shelf whether a pod may find a place there if there is room.
-func (r *room) possible(p *snapshot.Pod) func(*shelf) bool {
+// shelvesFor says by shelf whether a pod may find a place there if there is room; nil: on all of them.
+func (r *room) shelvesFor(p *snapshot.Pod) []bool {
 	if r.classes == nil || p.Class == "" || p.Alone {
-		return func(*shelf) bool { return true }
+		return nil
 	}
 	known := r.verdicts[p.Class]
-	for len(known) < len(r.byKind) {
-		sh := r.byKind[len(known)]
-		known = append(known, sh.kind.class == "" || r.classes.FitsClass(p, sh.example) == "")
-		r.verdicts[p.Class] = known
+	if len(known) == len(r.byKind) {
+		return known
 	}
-	return func(sh *shelf) bool { return known[sh.id] }
+	for _, sh := range r.byKind[len(known):] {
+		known = append(known, sh.kind.class == "" || r.classes.FitsClass(p, sh.example) == "")
+	}
+	r.verdicts[p.Class] = known
+	return known
 }
 
 // stageFor says at which stage a slot has room for a pod, or why it has none and of which resource it is

@@ -96,7 +96,7 @@ func (w *warmth) claim(queue string, milliGPU int64) {
 func (w *warmth) fillQueue(q *snapshot.Queue) {
 	bounds := w.d.s.Bounds[q.Name]
 	need := bounds.MinGPUs*1000 - w.d.budget.MilliGPUs(q.Name) - w.claimed[q.Name]
-	offers := rungs(w.d.offers, &bounds)
+	offers := w.d.rungs(&bounds)
 	var idle []scaling.Idle
 	w.d.room.each(func(sl *slot) {
 		price, ok := priceOf(sl.node, offers)

@@ -155,7 +155,7 @@ func (g *gangBench) bareLoop(ctx context.Context, round int) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	return took, g.until(ctx, 30*time.Second, "the bare pods to be gone", func(ctx context.Context) (bool, error) {
+	return took, until(ctx, 30*time.Second, "the bare pods to be gone", func(ctx context.Context) (bool, error) {
 		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: "bench=bare"})
 		return err == nil && len(list.Items) == 0, err
 	})
@@ -167,7 +167,7 @@ func (g *gangBench) gang(ctx context.Context, round int) (time.Duration, error) 
 	if err := g.s.Client.Create(ctx, rc); err != nil {
 		return 0, err
 	}
-	err := g.until(ctx, 2*time.Minute, "the gang to be bound", func(context.Context) (bool, error) {
+	err := until(ctx, 2*time.Minute, "the gang to be bound", func(context.Context) (bool, error) {
 		return len(g.seen.Bound(rc.Name)) == members, nil
 	})
 	if err != nil {
@@ -181,7 +181,7 @@ func (g *gangBench) gang(ctx context.Context, round int) (time.Duration, error) 
 	if err := g.s.Client.Delete(ctx, rc); err != nil {
 		return 0, err
 	}
-	return last.Sub(usable), g.until(ctx, 2*time.Minute, "the nodes to be given back", func(ctx context.Context) (bool, error) {
+	return last.Sub(usable), until(ctx, 2*time.Minute, "the nodes to be given back", func(ctx context.Context) (bool, error) {
 		nodes := &corev1.NodeList{}
 		err := g.s.Client.List(ctx, nodes)
 		pods := &corev1.PodList{}
@@ -193,7 +193,7 @@ func (g *gangBench) gang(ctx context.Context, round int) (time.Duration, error) 
 }
 
 // until polls often enough not to matter beside the rounds, and is no part of what is measured.
-func (g *gangBench) until(ctx context.Context, most time.Duration, what string, done func(context.Context) (bool, error)) error {
+func until(ctx context.Context, most time.Duration, what string, done func(context.Context) (bool, error)) error {
 	deadline := time.NewTimer(most)
 	defer deadline.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)

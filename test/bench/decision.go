@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/capmgr/capmgr/test/bench/decision"
@@ -33,5 +34,30 @@ func decide(shape decision.Shape) func(context.Context, *bench) ([]measure, erro
 			out = append(out, over("decision after "+e.Name+", in cold time", "ratio", 0.01, []float64{float64(t.Warm[e.Name]) / float64(t.Snapshot+t.Cold)}))
 		}
 		return out, nil
+	}
+}
+
+// one measures a single decision, in each round on a fresh cluster, beside what it takes Cluster Autoscaler
+// to find out where the same pods fit, or that they do not. It never evicts anything.
+func one(shape decision.Shape, evicted int) func(context.Context, *bench) ([]measure, error) {
+	return func(_ context.Context, b *bench) ([]measure, error) {
+		b.say("%d nodes, %d pods running, %d waiting", shape.Nodes, shape.Running.Count*shape.Running.Pods, shape.Pending.Count*shape.Pending.Pods)
+		var ours, theirs, ratio []float64
+		for range b.rounds {
+			took, yardstick, gone, err := decision.MeasureOne(shape)
+			if err != nil {
+				return nil, err
+			}
+			if gone != evicted {
+				return nil, fmt.Errorf("the decision evicts %d pods, and was to evict %d", gone, evicted)
+			}
+			ours, theirs = append(ours, milli(took)), append(theirs, milli(yardstick))
+			ratio = append(ratio, took.Seconds()/yardstick.Seconds())
+		}
+		return []measure{
+			over("decision", "ms of processor", 0, ours),
+			over("Cluster Autoscaler, same pods and nodes", "ms of processor", 0, theirs),
+			over("decision in Cluster Autoscaler's time", "ratio", 0, ratio),
+		}, nil
 	}
 }

@@ -26,7 +26,13 @@ import (
 var benchmarks = []benchmark{
 	{name: "decide-1000", about: "1,000 nodes of 4 GPUs, 2,000 gangs of 5 pods waiting in 100 queues", run: decide(decision.Thousand)},
 	{name: "decide-5000", about: "5,000 nodes in the middle of their life, 5,000 pods waiting", run: decide(decision.FiveThousand)},
+	{name: "reclaim-gang", about: "a gang of 250 pods takes back 250 GPUs of 500 full nodes of 8", run: one(decision.ReclaimGang, 250)},
+	{name: "reclaim-singles", about: "1,000 pods take back as many GPUs as one decision evicts from", run: one(decision.ReclaimSingles, 256)},
+	{name: "hopeless", about: "a gang of 512 pods for which 12 GPUs are missing", run: one(decision.Hopeless, 0)},
+	{name: "buy", about: "200 gangs wait, 20 node groups could be bought from", run: buy},
+	{name: "buy-least", about: "small gangs, beside brute force", run: buyLeast},
 	{name: "bind-gang", about: "a gang of 1 head and 20 GPU workers, from the last GPU advertised to all bound", run: bindGang},
+	{name: "bind-1000", about: "1,000 pods in gangs of 20 on 200 nodes, beside a bare loop of as many binds", run: bindThousand},
 }
 
 // benchmark measures one thing, over several rounds.

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,6 +86,19 @@ func (r *Recorder) Bound(cluster string) []Seen {
 	var out []Seen
 	for _, b := range r.bound {
 		if b.Cluster == cluster {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// BoundNamed lists the binds of pods whose names begin so.
+func (r *Recorder) BoundNamed(prefix string) []Seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []Seen
+	for _, b := range r.bound {
+		if strings.HasPrefix(b.Pod, prefix) {
 			out = append(out, b)
 		}
 	}

@@ -76,8 +76,8 @@ func Measure(shape Shape, rounds int) (Times, error) {
 		return out, err
 	}
 	var p *plan.Plan
-	out.Snapshot = processor(func() { l.Mirror.Snapshot(Epoch) })
-	out.Cold = processor(func() { p = l.Decide() })
+	out.Snapshot = Processor(func() { l.Mirror.Snapshot(Epoch) })
+	out.Cold = Processor(func() { p = l.Decide() })
 	out.BytesPerPod = float64(heap()-before) / float64(len(c.Running)+len(c.Pending))
 	out.Placed = l.Bound(p)
 	l.Decide()
@@ -85,7 +85,7 @@ func Measure(shape Shape, rounds int) (Times, error) {
 		var sum time.Duration
 		for round := range rounds {
 			e.Happen(l, round)
-			sum += processor(func() { l.Decide() })
+			sum += Processor(func() { l.Decide() })
 		}
 		out.Warm[e.Name] = sum / time.Duration(rounds)
 	}
@@ -94,7 +94,7 @@ func Measure(shape Shape, rounds int) (Times, error) {
 		return out, err
 	}
 	placed := 0
-	out.Yardstick = processor(func() { placed, err = try() })
+	out.Yardstick = Processor(func() { placed, err = try() })
 	if err == nil && placed != out.Placed {
 		err = fmt.Errorf("the yardstick placed %d pods, and the decision %d", placed, out.Placed)
 	}
@@ -109,8 +109,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// processor is the time that all threads of this process spend in a function.
-func processor(f func()) time.Duration {
+// Processor is the time that all threads of this process spend in a function.
+func Processor(f func()) time.Duration {
 	used := func() time.Duration {
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -121,4 +121,28 @@ func processor(f func()) time.Duration {
 	before := used()
 	f()
 	return used() - before
+}
+
+// MeasureOne takes the time of a single decision on a cluster, and of Cluster Autoscaler's own placement of
+// the same pods on the same nodes. evicted is how many pods the decision evicts.
+func MeasureOne(shape Shape) (took, yardstick time.Duration, evicted int, err error) {
+	c := Generate(shape)
+	l, err := NewLoad(c)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	l.Mirror.Snapshot(Epoch)
+	var p *plan.Plan
+	took = Processor(func() { p = l.Decide() })
+	for _, step := range p.Steps {
+		if e, ok := step.(plan.Evict); ok {
+			evicted += len(e.Pods)
+		}
+	}
+	try, err := Autoscaler(c)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	yardstick = Processor(func() { _, err = try() })
+	return took, yardstick, evicted, err
 }
