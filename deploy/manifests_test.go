@@ -22,7 +22,7 @@ func TestConfigurationsDecode(t *testing.T) {
 	}
 }
 
-// The two groups that the demo tells its story with.
+// The three groups that the demo tells its story with.
 func TestKindConfiguration(t *testing.T) {
 	config, err := v1alpha1.Load("kind/config.yaml")
 	if err != nil {
@@ -32,7 +32,7 @@ func TestKindConfiguration(t *testing.T) {
 	for _, g := range config.NodeGroups {
 		names = append(names, g.Name)
 	}
-	if !slices.Equal(names, []string{"g5-xlarge", "g5-12xlarge"}) {
+	if !slices.Equal(names, []string{"g5-xlarge", "g5-2xlarge", "g5-12xlarge"}) {
 		t.Errorf("node groups %v", names)
 	}
 	if config.AWS.Region != "" || config.AWS.Endpoint != "" {

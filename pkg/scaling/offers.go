@@ -43,7 +43,7 @@ func Offers(s *snapshot.Snapshot) []Offer {
 // fact is often less than what its type says.
 func shape(s *snapshot.Snapshot, g *snapshot.NodeGroup) *snapshot.Node {
 	for _, n := range s.Nodes {
-		if n.Group == g.Name && n.Usable {
+		if n.Group == g.Name && n.Usable && !n.Draining { // a new node will not have the taint of one that goes
 			learned := *n
 			learned.Name, learned.InstanceID, learned.Pods, learned.IdleSince = "", "", nil, time.Time{}
 			for _, p := range n.Pods {

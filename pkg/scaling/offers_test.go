@@ -91,6 +91,16 @@ func TestLearnedShapeKeepsTheDaemonsAndForgetsTheRest(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsGivenBackIsNoPattern: the taint that closes it would keep every pod away from a node that
+// is bought in its place.
+func TestANodeThatIsGivenBackIsNoPattern(t *testing.T) {
+	w := newWorld()
+	w.node(w.group("g5", 0, 4)).Draining = true
+	if shape := scaling.Offers(w.Snapshot)[0].Shape; shape != w.NodeGroups[0].Template {
+		t.Errorf("the shape is learned from a node that goes: %+v", shape)
+	}
+}
+
 func TestComingAreTheNodesThatNobodyHasToAskForAgain(t *testing.T) {
 	type arrival struct {
 		Name, Instance string

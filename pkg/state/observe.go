@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
@@ -17,6 +19,11 @@ type Observer struct {
 	Groups    []v1alpha1.NodeGroup
 	Interval  time.Duration
 	OnError   func(error) // told of every failed read; may be nil
+
+	asked   atomic.Uint64 // calls of Observe so far
+	begin   sync.Once
+	reading chan struct{} // has a place for the one who reads
+	served  uint64        // the last call that a finished read has an answer for
 }
 
 // GroupConfig is what a provider needs to know of a configured group.
@@ -28,8 +35,30 @@ func GroupConfig(g v1alpha1.NodeGroup) cloud.GroupConfig {
 	return c
 }
 
-// Observe reads all groups once. A provider that cannot be read leaves its groups as they were.
+// Observe returns when all groups have been read after it was called. A provider that cannot be read leaves
+// its groups as they were. Reads follow each other, so that none overwrites what a later one has seen, and
+// one read answers all who were waiting when it began.
 func (o *Observer) Observe(ctx context.Context) error {
+	turn := o.asked.Add(1)
+	o.begin.Do(func() { o.reading = make(chan struct{}, 1) })
+	select {
+	case o.reading <- struct{}{}:
+		defer func() { <-o.reading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if o.served >= turn {
+		return nil
+	}
+	upTo := o.asked.Load()
+	if err := o.read(ctx); err != nil {
+		return err
+	}
+	o.served = upTo
+	return nil
+}
+
+func (o *Observer) read(ctx context.Context) error {
 	byProvider := map[v1alpha1.Provider][]cloud.GroupConfig{}
 	for _, g := range o.Groups {
 		byProvider[g.Provider] = append(byProvider[g.Provider], GroupConfig(g))

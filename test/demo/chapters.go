@@ -18,7 +18,7 @@ import (
 	"github.com/capmgr/capmgr/test/stack"
 )
 
-// comeUp checks the stage: queues, two empty node groups, one CPU node, and capmgr running under
+// comeUp checks the stage: queues, three empty node groups, one CPU node, and capmgr running under
 // its own account.
 func (d *story) comeUp(ctx, watch context.Context) (err error) {
 	d.t.doing("capmgr under its own service account")
@@ -47,7 +47,7 @@ func (d *story) comeUp(ctx, watch context.Context) (err error) {
 		empty = empty && g.Instances == 0
 	}
 	d.t.figure("node groups", strings.Join(shown, ", "))
-	return expect(len(groups) == 2 && empty, "two node groups without nodes", "%v", shown)
+	return expect(len(groups) == 3 && empty, "three node groups without nodes", "%v", shown)
 }
 
 // sample runs KubeRay's own KAI sample, unmodified.
@@ -231,14 +231,7 @@ func (d *story) giveBack(ctx context.Context) error {
 		return fmt.Errorf("delete train: %w", err)
 	}
 	d.t.doing("idle nodes wait for idleAfter (15 s), then leave by name")
-	if err := await(ctx, 90*time.Second, "all node groups back at zero", func(ctx context.Context) (bool, string, error) {
-		groups, err := d.s.AWS.Groups(ctx)
-		left := 0
-		for _, g := range groups {
-			left += g.Instances + g.Desired
-		}
-		return err == nil && left == 0, fmt.Sprintf("instances and desired counts of %d", left), err
-	}); err != nil {
+	if err := d.awaitNoInstances(ctx); err != nil {
 		return err
 	}
 	d.t.figure("from delete to the last instance gone", seconds(time.Since(deleted)))
@@ -246,6 +239,17 @@ func (d *story) giveBack(ctx context.Context) error {
 		return err
 	}
 	return d.stillUnbought(ctx, launches)
+}
+
+func (d *story) awaitNoInstances(ctx context.Context) error {
+	return await(ctx, 90*time.Second, "all node groups back at zero", func(ctx context.Context) (bool, string, error) {
+		groups, err := d.s.AWS.Groups(ctx)
+		left := 0
+		for _, g := range groups {
+			left += g.Instances + g.Desired
+		}
+		return err == nil && left == 0, fmt.Sprintf("instances and desired counts of %d", left), err
+	})
 }
 
 // onlyNamed reads the whole record of the fake AWS: instances end by name only.

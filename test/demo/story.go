@@ -44,6 +44,8 @@ func (d *story) tell(ctx context.Context) {
 		{"RayCluster train gets four A10G that did not exist", d.train},
 		{"RayCluster too-big is told why it will never run", d.tooBig},
 		{"train is deleted, its nodes are given back by name", d.giveBack},
+		{"The cloud is short: climb goes down the ladder, whole at every rung", d.ladder},
+		{"RayCluster frugal costs more than its queue may", d.money},
 		{"Inference takes the only GPU whole, training comes back", d.inference},
 		{"In-queue preemption at the queue's limit", d.priority},
 	}

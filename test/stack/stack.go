@@ -182,7 +182,7 @@ func (s *Stack) startAWS(ctx context.Context, config *fakeaws.Config) error {
 	})
 }
 
-// AWSConfig is a fake AWS with the two groups of deploy/kind, whose instances boot in seconds.
+// AWSConfig is a fake AWS with the three groups of deploy/kind, whose instances boot in seconds.
 func AWSConfig() *fakeaws.Config {
 	tags := map[string]string{v1alpha1.ManagedTag: "true", v1alpha1.ClusterTag: "kind-capmgr"}
 	return &fakeaws.Config{
@@ -193,6 +193,7 @@ func AWSConfig() *fakeaws.Config {
 		},
 		Groups: []fakeaws.GroupConfig{
 			{Name: "g5-xlarge", InstanceType: "g5.xlarge", Zone: "us-east-1a", Max: 8, Tags: tags},
+			{Name: "g5-2xlarge", InstanceType: "g5.2xlarge", Zone: "us-east-1a", Max: 4, Tags: tags},
 			{Name: "g5-12xlarge", InstanceType: "g5.12xlarge", Zone: "us-east-1a", Max: 2, Tags: tags},
 		},
 	}
