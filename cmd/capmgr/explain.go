@@ -206,9 +206,17 @@ func printRequests(ctx context.Context, out io.Writer, c client.Client, gang pla
 	return nil
 }
 
-// stateOf is how far a purchase has come, in its latest words.
+// stateOf is how far a purchase has come: of one that failed the reason and what came of it, of any other
+// its latest words.
 func stateOf(r *v1alpha1.CapacityRequest) string {
-	for _, kind := range []string{v1alpha1.ConditionFailed, v1alpha1.ConditionReady, v1alpha1.ConditionProvisioned} {
+	if cond := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed); cond != nil && cond.Status == metav1.ConditionTrue {
+		came := 0
+		for _, n := range r.Status.Nodes {
+			came += len(n.Instances)
+		}
+		return fmt.Sprintf("Failed: %s, %d of %d came", cond.Reason, came, r.Spec.TotalNodes())
+	}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionProvisioned} {
 		if cond := meta.FindStatusCondition(r.Status.Conditions, kind); cond != nil && cond.Status == metav1.ConditionTrue {
 			return kind + ": " + cond.Message
 		}

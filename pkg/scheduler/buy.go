@@ -118,7 +118,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 		return false
 	}
 	if o.Refused != "" {
-		b.remember(o)
+		b.remember(class, o)
 		return false
 	}
 	mark, slots, before := room.mark(), len(room.bought), b.opened[o.Group.Name]
@@ -151,12 +151,16 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 
 // remember keeps why a group that cannot launch now is of no use: a bound that will stand when the
 // cloud delivers again weighs more than the refusal.
-func (b *basket) remember(o scaling.Offer) {
-	if denied := b.d.budget.Buy(b.queues, o.Group, 1); denied != nil {
+func (b *basket) remember(class []*snapshot.Pod, o scaling.Offer) {
+	count := 1
+	if o.Shape != nil {
+		count = max(1, atLeast(b.leftover(class, b.zoneFor(class, o)), o).nodes)
+	}
+	if denied := b.d.budget.Buy(b.queues, o.Group, count); denied != nil {
 		b.denied = denied
 		return
 	}
-	b.d.budget.Return(b.queues, o.Group, 1)
+	b.d.budget.Return(b.queues, o.Group, count)
 	if b.refused == nil {
 		b.refused = &o
 	}

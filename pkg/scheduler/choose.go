@@ -168,14 +168,14 @@ func (s *vectors) candidates(k int) []candidate {
 
 // leftover is what of a class finds no place without new nodes, with its GPU pods in a zone.
 func (b *basket) leftover(class []*snapshot.Pod, zone string) (sum snapshot.Resources) {
-	mark := b.d.room.mark()
+	mark, before := b.d.room.mark(), b.d.room.zone
 	b.d.room.zone = zone
 	for _, p := range class {
 		if !b.d.room.placeOne(p, b.gang.ID, bought) {
 			sum = sum.Add(p.Request)
 		}
 	}
-	b.d.room.zone = ""
+	b.d.room.zone = before
 	b.d.room.undo(mark)
 	return sum
 }

@@ -205,3 +205,22 @@ func TestGrowthLimitIsTheVerdict(t *testing.T) {
 		t.Errorf("the next look is at %s, and the bound is lifted by time alone at 12:10", look)
 	}
 }
+
+// TestABoundThatStandsAnywayIsTheVerdict: the cloud refuses for three minutes, and the queue may not cost
+// what two nodes would even then.
+func TestABoundThatStandsAnywayIsTheVerdict(t *testing.T) {
+	w := newWorld(t)
+	w.queue("team-a", "", free, free)
+	g := w.group("one-a", "a", 1, 1_000_000)
+	g.BlockedUntil, g.BlockedBecause = noon.Add(3*time.Minute), "the cloud refused: insufficient capacity"
+	most := snapshot.Dollars(1_500_000)
+	w.bounds("team-a", func(b *snapshot.Bounds) { b.MaxHourlyCost = &most })
+	w.gang("train", "team-a", 50, 2, 2)
+	if v := w.verdict("train"); v.Reason != plan.BudgetExceeded {
+		t.Errorf("got %s: %s", v.Reason, v.Message)
+	}
+	w.gang("single", "team-a", 50, 1, 1)
+	if v := w.verdict("single"); v.Reason != plan.CapacityUnavailable {
+		t.Errorf("one node is within the bound: got %s: %s", v.Reason, v.Message)
+	}
+}
