@@ -85,6 +85,9 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 				g.EvictedAt = out.Now
 			}
 		case plan.Bind:
+			if g := gangs[st.Gang.UID]; g != nil {
+				g.EvictedAt = time.Time{}
+			}
 			for _, a := range st.Assignments {
 				n := out.Node(a.Node)
 				pods[a.UID].Node, pods[a.UID].Started = a.Node, out.Now

@@ -90,7 +90,7 @@ type decision struct {
 	knowsEndings bool
 	aged         bool // something is kept for a gang that has waited long
 
-	tried []snapshot.GangID // that found no room, where the work is bounded
+	heard []snapshot.GangID // that had their turn, where the work is bounded
 
 	unfit map[string][]snapshot.Unfit // by node group: what this decision learned beyond the snapshot
 
@@ -139,6 +139,8 @@ type work struct {
 	next     *plan.Verdict     // on the first elastic unit that is not bound
 	bind     []snapshot.Placed // to be bound now
 	basket   *basket           // what is bought; nil: nobody has looked for something to buy
+	holds    bool              // it waits for nodes that were bought for it
+	held     []entry           // what it holds of them
 }
 
 // workOn starts work on a gang.
@@ -213,8 +215,8 @@ func (d *decision) unbook(w *work) {
 // assembly is how long a gang's pods may take to appear before anyone is told that some are missing.
 const assembly = 20 * time.Second
 
-// serve places what waits. First come those that have a claim on room already: gangs that run and
-// lost a member, gangs for which others were evicted, gangs whose nodes were bought. The rest is
+// serve places what waits. First come those that have a claim on room already: gangs for which others
+// were evicted, gangs that run and lost a member, gangs whose nodes were bought. The rest is
 // served from the queue tree. Where the last decisions did not get through with all, those that they
 // got to come last.
 func (d *decision) serve() {
@@ -232,11 +234,21 @@ func (d *decision) serve() {
 	}
 	d.serveThose(func(m *muster) bool { return !passed[m.gang.ID] })
 	if d.tired() {
-		d.plan.Unfinished, d.plan.Passed = true, append(slices.Clone(d.s.Passed), d.tried...)
+		d.plan.Unfinished, d.plan.Passed = true, append(slices.Clone(d.s.Passed), d.heard...)
 		return
 	}
 	if len(passed) > 0 { // all were heard: what is left of this decision is for whom the last ones had no room
 		d.serveThose(func(m *muster) bool { return passed[m.gang.ID] })
+	}
+}
+
+// hear notes that gangs had their turn.
+func (d *decision) hear(musters ...*muster) {
+	if d.s.Looks == 0 { // nobody asks
+		return
+	}
+	for _, m := range musters {
+		d.heard = append(d.heard, m.gang.ID)
 	}
 }
 
@@ -245,18 +257,17 @@ func (d *decision) tired() bool { return d.s.Looks > 0 && d.room.looks >= d.s.Lo
 
 // serveThose serves some of the gangs.
 func (d *decision) serveThose(these func(*muster) bool) {
-	var claimed, growing []*work
+	var claimed []*work
 	queue := newLine(d.ledger, d.room.total())
 	for _, w := range d.works {
 		switch {
-		case !these(w.muster):
-		case w.verdict.Reason == plan.Running:
-			growing = append(growing, w)
-		case w.verdict.Reason != "":
+		case !these(w.muster) || w.verdict.Reason != "" && w.verdict.Reason != plan.Running:
 		case w.claim() != nobody:
 			claimed = append(claimed, w)
+		case w.whole():
+			d.grow(queue, w)
 		default:
-			queue.push(&item{muster: w.muster, work: w, pods: w.missing, request: w.need})
+			queue.push(w.waiting())
 		}
 	}
 	slices.SortStableFunc(claimed, func(a, b *work) int {
@@ -267,23 +278,21 @@ func (d *decision) serveThose(these func(*muster) bool) {
 		if d.tired() {
 			return
 		}
-		if !d.place(w.base()) {
-			d.tried = append(d.tried, w.gang.ID)
-		}
-		d.evictStale(w)
-		if len(w.bind) > 0 {
-			d.grow(queue, w)
-		}
-	}
-	for _, w := range growing {
-		d.claimUnits(w)
-		d.grow(queue, w)
+		d.serveClaim(queue, w)
 	}
 	for _, a := range d.ledger.all {
 		if len(a.waiting) > 0 {
 			d.queueUp(queue, a, these)
 		}
 	}
+	d.serveAll(queue)
+	for _, w := range claimed {
+		d.evictStale(w)
+	}
+}
+
+// serveAll serves a line, and again those that found no room where something was given up since.
+func (d *decision) serveAll(queue *line) {
 	for failed := d.serveLine(queue); len(failed) > 0; failed = d.serveLine(queue) {
 		freed := false
 		for _, f := range failed { // something was given up since they found no room
@@ -296,28 +305,6 @@ func (d *decision) serveThose(these func(*muster) bool) {
 			return
 		}
 	}
-}
-
-// precedence is what right a waiting gang has to room before it is its queue's turn.
-type precedence int
-
-const (
-	hole    precedence = iota // it runs, and lost members
-	cleared                   // others were evicted for it
-	paid                      // nodes were bought for it
-	nobody                    // none
-)
-
-func (w *work) claim() precedence {
-	switch {
-	case len(w.running) > 0:
-		return hole
-	case !w.gang.EvictedAt.IsZero():
-		return cleared
-	case len(w.bookings) > 0:
-		return paid
-	}
-	return nobody
 }
 
 // queueUp lets gangs of a queue wait in the line, or says why none of them may.
@@ -353,6 +340,7 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 		if first {
 			w = d.workAgain(it.muster)
 		}
+		d.hear(w.muster)
 		var served bool
 		if elastic {
 			served = d.placeUnit(w)
@@ -362,24 +350,16 @@ func (d *decision) serveLine(queue *line) (failed []spell) {
 		if !served && first {
 			gangs := queue.pass(it)
 			if d.tired() { // who knows what it would have found
-				d.tried = append(d.tried, gangs[0].gang.ID)
 				w.verdict = plan.VerdictFor(w.gang, w.gang.Queue)
 				break
 			}
-			if d.s.Looks > 0 { // else nobody asks
-				for _, m := range gangs {
-					d.tried = append(d.tried, m.gang.ID)
-				}
-			}
+			d.hear(gangs[1:]...)
 			failed = append(failed, spell{gangs, d.freed})
 			w.answerAlike(w.verdict, gangs)
 			d.reserve(w)
 			continue
 		}
 		queue.take(it)
-		if !served {
-			d.tried = append(d.tried, w.gang.ID)
-		}
 		if served && (elastic || len(w.bind) > 0) {
 			d.grow(queue, w)
 		}
@@ -402,6 +382,9 @@ func (d *decision) workAgain(m *muster) *work {
 
 // turn places a gang whose turn it is. It returns false where it has to wait with nothing held for it.
 func (d *decision) turn(w *work) bool {
+	if w.holds {
+		return d.trade(w)
+	}
 	if w.queues() {
 		if b := d.ledger.possible(w.gang, w.least); b != nil {
 			w.say(b)
@@ -444,29 +427,6 @@ func (w *work) note(q *demand, ok bool) {
 	} else if w.next == nil {
 		w.next = q.said
 	}
-}
-
-// claimUnits gives the elastic units of a running gang what it has a claim on: the room that others were
-// evicted from for it, and the nodes that were bought for it. What nobody needs any more is given up, before
-// the others are served.
-func (d *decision) claimUnits(w *work) {
-	if len(w.bookings) == 0 && w.gang.EvictedAt.IsZero() || d.shrinks(w) || d.ledger.admissible(w.gang.Queue) != nil {
-		return
-	}
-	for w.grown < len(w.elastic) {
-		q := w.unit()
-		if d.ledger.within(w.gang, q.need) != nil {
-			break
-		}
-		f := d.placeReal(q)
-		ok := f == nil || d.awaitComing(q, d.track(w, f), f)
-		if !ok {
-			break
-		}
-		w.note(q, true)
-	}
-	d.track(w, nil)
-	d.placed(w)
 }
 
 // shrinks says whether this decision evicts members of a gang: it is not given others instead.

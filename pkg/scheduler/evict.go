@@ -323,6 +323,15 @@ func (e *eviction) idle(k int) bool {
 	return true
 }
 
+// because is why others are evicted.
+func (e *eviction) because() string {
+	why := fmt.Sprintf("for %s (queue %s)", plan.OwnerOf(e.gang), e.gang.Queue)
+	if e.move {
+		why += ", and there is other room for what goes"
+	}
+	return why
+}
+
 // steps are the evictions as part of a plan, one per victim gang.
 func (e *eviction) steps() []plan.Step {
 	var out []plan.Step
@@ -333,7 +342,7 @@ func (e *eviction) steps() []plan.Step {
 			at = len(out)
 			index[c.gang.ID] = at
 			out = append(out, plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue,
-				For: plan.OwnerOf(e.gang), Because: fmt.Sprintf("for %s (queue %s)", plan.OwnerOf(e.gang), e.gang.Queue)})
+				For: plan.OwnerOf(e.gang), Because: e.because()})
 		}
 		step := out[at].(plan.Evict) //nolint:forcetypeassert // written four lines above
 		step.Whole = step.Whole || c.whole

@@ -247,7 +247,7 @@ func TestEvictions(t *testing.T) {
 				pair := w.gang("pair", "q", train, 1, 1)
 				pair.Members[0].Request.MilliGPU = 2000
 			},
-			[]string{"evict all of gang/default/y (queue q) for gang/default/pair (queue q): y-0"},
+			[]string{"evict all of gang/default/y (queue q) for gang/default/pair (queue q), and there is other room for what goes: y-0"},
 		},
 		"NothingMovesWithoutAPlaceToGo": {
 			"with one GPU free in all nobody is moved for a pair",

@@ -8,7 +8,7 @@ import (
 )
 
 // evictionWindow is how long a gang for which others were evicted may not have more evicted: if
-// that did not help, evicting again is not what helps.
+// that did not help, evicting again is not what helps. What is bound now was helped.
 const evictionWindow = 5 * time.Minute
 
 // evictFor makes room by evicting others, where the gang has the right to. See makeRoom.
@@ -17,7 +17,7 @@ func (d *decision) evictFor(q *demand) bool {
 	if g.NeverEvicts {
 		return false
 	}
-	if !g.EvictedAt.IsZero() && d.s.Now.Before(g.EvictedAt.Add(evictionWindow)) {
+	if !g.EvictedAt.IsZero() && len(q.bind) == 0 && d.s.Now.Before(g.EvictedAt.Add(evictionWindow)) {
 		d.look(g.EvictedAt.Add(evictionWindow))
 		return false
 	}

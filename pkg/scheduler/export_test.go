@@ -11,11 +11,11 @@ func DecidePlainly(s *snapshot.Snapshot, fit Fitter) *plan.Plan {
 	plainly = func(r *room, p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot) {
 		bestAt := bought
 		r.each(func(sl *slot) {
-			if sl.stage > upTo || sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
+			if sl.stage > upTo || !r.forGang(sl, p, g) || r.outside(p, sl.node.Zone) {
 				return
 			}
 			at, short, _ := r.stageFor(sl, p, upTo)
-			if short == "" && (best == nil || better(p, g, sl, at, best, bestAt)) && r.open(sl, p) && r.fit.Fits(p, sl.node, r.placed) == "" {
+			if short == "" && (best == nil || r.better(p, g, sl, at, best, bestAt)) && r.open(sl, p) && r.fit.Fits(p, sl.node, r.placed) == "" {
 				best, bestAt = sl, at
 			}
 		})

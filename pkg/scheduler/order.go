@@ -20,6 +20,11 @@ type item struct {
 	request snapshot.Resources
 }
 
+// waiting is what a gang lacks of its minimum.
+func (w *work) waiting() *item {
+	return &item{muster: w.muster, work: w, pods: w.missing, request: w.need}
+}
+
 // compareMusters orders gangs that wait for their minimum within one leaf queue: priority, then first
 // come.
 func compareMusters(a, b *muster) int {

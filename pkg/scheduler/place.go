@@ -108,9 +108,24 @@ func (d *decision) placeReal(q *demand) *failure {
 	case d.room.tryAll(q.pods, q.gang.ID, leaving):
 		d.awaitLeaving(q, mark)
 	default:
-		return &failure{why: why, pod: pod, found: slices.Index(q.pods, pod), of: len(q.pods)}
+		return q.failure(why, pod)
 	}
 	return nil
+}
+
+// placeNow binds a demand to what is free.
+func (d *decision) placeNow(q *demand) bool {
+	mark := d.room.mark()
+	if !d.placeInZone(q) && !d.room.tryAll(q.pods, q.gang.ID, usable) {
+		return false
+	}
+	d.bindNow(q, mark)
+	return true
+}
+
+// failure is what stands in the way of a demand, of which a pod found no place.
+func (q *demand) failure(why *misfits, pod *snapshot.Pod) *failure {
+	return &failure{why: why, pod: pod, found: slices.Index(q.pods, pod), of: len(q.pods)}
 }
 
 // bindNow binds what was placed since mark.

@@ -21,10 +21,12 @@ type room struct {
 	byInstance map[string]*slot // the same by the cloud's name, where there is one
 	arriving   map[string]*slot // coming nodes by name and by instance
 	allocated  snapshot.Resources
-	zones      map[string]int // how many usable nodes are in each
-	zone       string         // where pods with GPUs may go while it is set; see basket.try
-	guest      guest          // for whom places are looked for
-	looks      int64          // slots that were looked at
+	zones      map[string]int           // how many usable nodes are in each
+	zone       string                   // where pods with GPUs may go while it is set; see basket.try
+	guest      guest                    // for whom places are looked for
+	own        func(*snapshot.Pod) bool // which pods go only on what is booked for the gang; nil: none
+	ownFirst   func(*snapshot.Pod) bool // which go there before what is free; nil: none
+	looks      int64                    // slots that were looked at
 	log        []entry
 	placed     []snapshot.Placed // what the Fitter needs to know: both placements and evictions
 
@@ -92,6 +94,7 @@ type entry struct {
 	slotted uint64 // the same of the slot
 	placed  int    // how many were placed before
 	touched bool   // nothing on the slot itself has changed
+	back    bool   // the pod was taken off the slot that it was put on before
 	slack   bool   // it uses slack of the slot
 }
 
@@ -203,29 +206,42 @@ func (r *room) undo(mark int) {
 			r.vacates(e.slot)
 			continue
 		}
-		e.slot.shelf.take(e.slot)
-		e.slot.free = e.slot.free.Add(e.pod.Request)
-		e.slot.pods++
-		e.slot.used--
-		if e.slack {
-			e.slot.slack = e.slot.slack.Add(e.pod.Request)
+		if e.back {
+			e.put(1)
+		} else {
+			e.put(-1)
 		}
-		e.slot.shelf.put(e.slot)
 	}
 	r.log = r.log[:mark]
 }
 
 func (r *room) take(sl *slot, p *snapshot.Pod) {
+	e := entry{slot: sl, pod: p, slack: sl.kept != nil && !r.guest.welcome(sl.kept)}
+	e.put(1)
+	r.note(e, snapshot.Placed{Pod: p, Node: sl.node})
+}
+
+// giveBack takes pods off the slots that they were put on.
+func (r *room) giveBack(log []entry) {
+	for _, e := range log {
+		if !e.evicted && !e.touched {
+			e.put(-1)
+			r.note(entry{slot: e.slot, pod: e.pod, slack: e.slack, back: true}, snapshot.Placed{Pod: e.pod})
+		}
+	}
+}
+
+// put puts the pod on the slot, or takes it off for n = -1.
+func (e entry) put(n int) {
+	sl, request := e.slot, e.pod.Request.Times(int64(n))
 	sl.shelf.take(sl)
-	sl.free = sl.free.Sub(p.Request)
-	sl.pods--
-	sl.used++
-	slack := sl.kept != nil && !r.guest.welcome(sl.kept)
-	if slack {
-		sl.slack = sl.slack.Sub(p.Request)
+	sl.free = sl.free.Sub(request)
+	sl.pods -= n
+	sl.used += n
+	if e.slack {
+		sl.slack = sl.slack.Sub(request)
 	}
 	sl.shelf.put(sl)
-	r.note(entry{slot: sl, pod: p, slack: slack}, snapshot.Placed{Pod: p, Node: sl.node})
 }
 
 // note writes down a change that has been made.
@@ -381,7 +397,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 	bestAt := bought
 	try := func(sl *slot, at stage) (more bool) {
 		r.looks++
-		if best != nil && !better(p, g, sl, at, best, bestAt) {
+		if best != nil && !r.better(p, g, sl, at, best, bestAt) {
 			return false
 		}
 		if !r.open(sl, p) {
@@ -395,6 +411,9 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 	}
 	may := r.shelvesFor(p)
 	for _, owner := range owners(g) {
+		if owner != g && r.own != nil && r.own(p) {
+			continue
+		}
 		for _, sh := range r.shelves[owner] {
 			if sh.kind.stage <= upTo && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
 				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })
@@ -405,7 +424,7 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		return best
 	}
 	for _, sl := range r.vacating {
-		if sl.booked != "" && sl.booked != g || r.outside(p, sl.node.Zone) {
+		if !r.forGang(sl, p, g) || r.outside(p, sl.node.Zone) {
 			continue
 		}
 		if at, why, _ := r.stageFor(sl, p, upTo); why == "" && at == leaving {
@@ -413,6 +432,11 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		}
 	}
 	return best
+}
+
+// forGang says whether a gang may use a slot for a pod, as far as bookings go.
+func (r *room) forGang(sl *slot, p *snapshot.Pod, g snapshot.GangID) bool {
+	return sl.booked == g || sl.booked == "" && (r.own == nil || !r.own(p))
 }
 
 // outside says whether a zone is another than the one that pods with GPUs are confined to at the moment.
@@ -466,15 +490,17 @@ func shortage(request, room snapshot.Resources) dimension { return named(request
 // better says whether a is a better place than b: CPU work off the GPU nodes, real room before
 // leaving and coming, what was bought for the gang first, then the fullest node, so that whole ones
 // stay whole.
-func better(p *snapshot.Pod, g snapshot.GangID, a *slot, atA stage, b *slot, atB stage) bool {
+func (r *room) better(p *snapshot.Pod, g snapshot.GangID, a *slot, atA stage, b *slot, atB stage) bool {
 	flag := func(x bool) int {
 		if x {
 			return 0
 		}
 		return 1
 	}
+	first := func(sl *slot) int { return flag(r.ownFirst == nil || sl.booked == g || !r.ownFirst(p)) }
 	sparesGPU := func(sl *slot) bool { return p.Request.MilliGPU > 0 || sl.node.Allocatable.MilliGPU == 0 }
 	return cmp.Or(
+		cmp.Compare(first(a), first(b)),
 		cmp.Compare(flag(sparesGPU(a)), flag(sparesGPU(b))),
 		cmp.Compare(atA, atB),
 		cmp.Compare(flag(a.booked == g), flag(b.booked == g)),
@@ -488,7 +514,7 @@ func better(p *snapshot.Pod, g snapshot.GangID, a *slot, atA stage, b *slot, atB
 // since lists the placements after a mark.
 func (r *room) since(mark int) (placed []snapshot.Placed, slots []*slot) {
 	for _, e := range r.log[mark:] {
-		if !e.evicted && !e.touched {
+		if !e.evicted && !e.touched && !e.back {
 			placed, slots = append(placed, snapshot.Placed{Pod: e.pod, Node: e.slot.node}), append(slots, e.slot)
 		}
 	}

@@ -16,7 +16,8 @@ func (d *decision) evictStale(w *work) {
 	if g.ShortSince.IsZero() || g.Grace < 0 || g.Ending || len(w.bind) > 0 || len(w.running) == 0 {
 		return
 	}
-	if w.verdict.Reason == plan.WaitingForNodes || w.verdict.Reason == plan.WaitingForPreemption {
+	switch w.verdict.Reason {
+	case "", plan.WaitingForNodes, plan.WaitingForPreemption, plan.Running:
 		return
 	}
 	if due := g.ShortSince.Add(g.Grace); d.s.Now.Before(due) {
