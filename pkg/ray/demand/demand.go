@@ -42,7 +42,7 @@ type Custom struct {
 type Selector struct {
 	Key    string
 	Not    bool     // the label must have none of the values
-	Values []string // in Ray's order
+	Values []string // sorted
 }
 
 // Loose is so many alike that need not start together.

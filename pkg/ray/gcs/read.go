@@ -121,7 +121,7 @@ func readRequest(r *autoscalerpb.ResourceRequest) demand.Shape {
 			shape.Selector = append(shape.Selector, demand.Selector{
 				Key:    c.GetLabelKey(),
 				Not:    c.GetOperator() == autoscalerpb.LabelSelectorOperator_LABEL_OPERATOR_NOT_IN,
-				Values: slices.Clone(c.GetLabelValues()),
+				Values: slices.Sorted(slices.Values(c.GetLabelValues())), // a set in Ray, in another order each time
 			})
 		}
 	}
