@@ -22,6 +22,11 @@ func OwnerOf(g *snapshot.Gang) Owner {
 	return Owner{g.APIVersion, g.Kind, g.Namespace, g.Name, g.UID}
 }
 
+// Of returns the owner that a reference names.
+func Of(r snapshot.Ref) Owner {
+	return Owner{r.APIVersion, r.Kind, r.Namespace, r.Name, r.UID}
+}
+
 // String is "kind/namespace/name" with the kind in lower case, as the CLI takes it.
 func (o Owner) String() string {
 	return strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name

@@ -33,6 +33,7 @@ const (
 	WaitingForPreemption    Reason = "WaitingForPreemption" // others are being evicted for it
 	BindRejected            Reason = "BindRejected"         // the API server refused to bind
 	BackingOff              Reason = "BackingOff"           // failed lately; tried again later
+	FieldContention         Reason = "FieldContention"      // somebody else writes the fields that capmgr writes
 )
 
 // Verdict says of one gang where it stands and why.
@@ -45,6 +46,8 @@ type Verdict struct {
 	Advice  string `json:"advice,omitempty"` // what the user can do
 
 	ETA time.Time `json:"eta,omitzero"` // when the nodes are expected; zero when unknown
+
+	Also []Owner `json:"-"` // further objects that it is written on: where its users look for it
 
 	Early    bool   `json:"-"` // too soon to tell anyone: it is likely to change by itself in seconds
 	Previous string `json:"-"` // the verdict as last written on the owner
@@ -120,5 +123,12 @@ func (v Verdict) Pending() bool { return v.Reason != Running && v.Reason != Susp
 
 // VerdictFor starts a verdict about a gang.
 func VerdictFor(g *snapshot.Gang, queue string) Verdict {
-	return Verdict{Gang: OwnerOf(g), Queue: queue, Previous: g.LastVerdict}
+	v := Verdict{Gang: OwnerOf(g), Queue: queue, Previous: g.LastVerdict}
+	if g.Cluster.UID != "" && g.Cluster.UID != g.UID {
+		v.Also = append(v.Also, Of(g.Cluster))
+	}
+	if g.TellsTop && g.Top.UID != g.UID {
+		v.Also = append(v.Also, Of(g.Top))
+	}
+	return v
 }
