@@ -32,6 +32,7 @@ type Executor struct {
 	Mirror    *state.Mirror
 	Observe   func(context.Context) error // reads the cloud into the mirror
 	Providers map[v1alpha1.Provider]cloud.Provider
+	Heads     Heads // nil: no head is asked, and workers are named without
 	Events    record.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
@@ -63,6 +64,14 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 			errs = append(errs, e.grow(ctx, s))
 		case plan.Evict:
 			evictions = append(evictions, s)
+		case plan.Suspend:
+			errs = append(errs, e.suspend(ctx, s))
+		case plan.Resume:
+			errs = append(errs, e.resume(ctx, s))
+		case plan.Resize:
+			e.resize(ctx, s)
+		case plan.Ceiling:
+			e.moveCeiling(ctx, s)
 		case plan.Bind:
 			binds = append(binds, s)
 		case plan.Settle:

@@ -21,6 +21,16 @@ type GroupRecord struct {
 	Shrunk      time.Time `json:"shrunk,omitzero"`
 }
 
+// Moved notes when and in which direction a group was moved.
+func (g *GroupRecord) Moved(from, to int, now time.Time) {
+	switch {
+	case to > from:
+		g.Grown = now
+	case to < from:
+		g.Shrunk = now
+	}
+}
+
 // ReadRecord reads the record off a RayCluster's annotations. One that cannot be read is an error:
 // without it, what others wrote cannot be told from what capmgr wrote.
 func ReadRecord(annotations map[string]string) (Record, error) {
@@ -83,7 +93,7 @@ const (
 // user's new wish, or the sync of a tool that does not know better, and is written over once. The
 // second is a contest: capmgr gives way.
 func (c Contention) Noticed(by, field string, now time.Time) Contention {
-	if now.Sub(c.Last) > contentionMemory+c.pause() {
+	if c.Quiet(now) {
 		c = Contention{}
 	}
 	c.By, c.Field, c.Last = by, field, now
@@ -102,6 +112,11 @@ func (c Contention) pause() time.Duration {
 		return 0
 	}
 	return min(longestPause, firstPause<<min(c.Trips-1, 10))
+}
+
+// Quiet says whether nobody else has written for so long that the record may go.
+func (c Contention) Quiet(now time.Time) bool {
+	return !c.Open(now) && now.Sub(c.Last) > contentionMemory+c.pause()
 }
 
 // Open says whether capmgr leaves the fields alone at now.

@@ -79,10 +79,7 @@ func (m *Mirror) Queues() cache.ResourceEventHandler {
 // RayClusters returns the handler for the informer of RayClusters.
 func (m *Mirror) RayClusters() cache.ResourceEventHandler {
 	return handle(func(rc *rayv1.RayCluster) {
-		m.note(func() {
-			m.clusters[rc.UID] = rc
-			m.kept.units[rc.UID] = true
-		})
+		m.note(func() { m.putCluster(rc) })
 	}, func(rc *rayv1.RayCluster) {
 		m.note(func() {
 			delete(m.clusters, rc.UID)
