@@ -47,6 +47,16 @@ queues:
       preferScaleUpFor: 4m
 `
 
+func TestTheWebhooksDefaults(t *testing.T) {
+	config, err := Decode([]byte(header + "webhook: {}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&WebhookConfiguration{Port: 9443, Service: "capmgr-webhook"}, config.Webhook); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	config, err := Decode([]byte(group))
 	if err != nil {
@@ -57,6 +67,7 @@ func TestDefaults(t *testing.T) {
 		SchedulerNames:  []string{"capmgr", "kai-scheduler"},
 		LeaderElection:  LeaderElection{Namespace: "capmgr-system", Name: "capmgr"},
 		ObserveInterval: duration(10 * time.Second),
+		Ray:             RayConfiguration{AskHeads: ptr(true)},
 		NodeGroups: []NodeGroup{{
 			Name: "g5-xlarge-a", Provider: ProviderAWS,
 			AWS:      &AWSNodeGroup{AutoScalingGroup: "ray-g5-xlarge-us-east-1a"},
