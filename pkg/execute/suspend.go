@@ -15,6 +15,7 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray/gcs"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // suspend stops a workload by its own switch.
@@ -35,7 +36,7 @@ func (e *Executor) suspend(ctx context.Context, s plan.Suspend) error {
 	}
 	e.Log.Info("Suspended a workload", "gang", s.Gang.String(), "object", s.Object.String(), "mode", string(s.Mode), "because", s.Because)
 	kind, reason := "Normal", "Suspended"
-	if s.Mode == plan.SuspendedForOthers {
+	if s.Mode == snapshot.SuspendedForOthers {
 		kind, reason = "Warning", "Preempted"
 	}
 	e.event(s.Object, kind, reason, "Suspended: "+s.Because)
@@ -73,7 +74,7 @@ func overtaken(err error) bool {
 }
 
 // suspendable says why an object cannot be suspended by capmgr as it stands.
-func (e *Executor) suspendable(u *unstructured.Unstructured, mode plan.Suspension) error {
+func (e *Executor) suspendable(u *unstructured.Unstructured, mode snapshot.Suspension) error {
 	if on, _ := switchOf(u); on {
 		return stalef("it is suspended already")
 	}
@@ -85,7 +86,7 @@ func (e *Executor) suspendable(u *unstructured.Unstructured, mode plan.Suspensio
 			return err
 		}
 	}
-	if mode == plan.SuspendedIdle && !e.idleNow(string(u.GetUID())) {
+	if mode == snapshot.SuspendedIdle && !e.idleNow(string(u.GetUID())) {
 		return stalef("something runs there, or its head does not say")
 	}
 	return nil
@@ -127,12 +128,12 @@ func (e *Executor) idleNow(cluster string) bool {
 // resumable says why capmgr may not resume an object: what its user suspended is the user's.
 func resumable(u *unstructured.Unstructured) error {
 	on, _ := switchOf(u)
-	mode := plan.Suspension(u.GetAnnotations()[v1alpha1.SuspensionAnnotation])
+	mode := snapshot.Suspension(u.GetAnnotations()[v1alpha1.SuspensionAnnotation])
 	_, started, _ := unstructured.NestedString(u.Object, "status", "startTime")
 	switch {
 	case !on:
 		return stalef("it is not suspended")
-	case mode == plan.SuspendedUntilGranted, mode == plan.SuspendedForOthers:
+	case mode == snapshot.SuspendedUntilGranted, mode == snapshot.SuspendedForOthers:
 		return nil
 	case mode == "" && !started && u.GetAnnotations()[v1alpha1.HoldAnnotation] == v1alpha1.HoldSuspend:
 		return nil // its user made it so that it waits

@@ -10,6 +10,7 @@ import (
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 func rayJob(change ...func(*rayv1.RayJob)) *rayv1.RayJob {
@@ -29,7 +30,7 @@ func noted(mode string) func(*rayv1.RayJob) {
 func TestRayJobsAreSuspendedWhereKubeRayAllows(t *testing.T) {
 	object := plan.Owner{APIVersion: "ray.io/v1", Kind: "RayJob", Namespace: "ml", Name: "job", UID: "job-uid"}
 	off := func(j *rayv1.RayJob) { j.Spec.Suspend = true }
-	suspend := plan.Suspend{Object: object, Mode: plan.SuspendedForOthers, Because: "test"}
+	suspend := plan.Suspend{Object: object, Mode: snapshot.SuspendedForOthers, Because: "test"}
 	resume := plan.Resume{Object: object, Because: "test"}
 	cases := map[string]struct {
 		reason string
@@ -86,16 +87,16 @@ func TestRayClustersAreSuspended(t *testing.T) {
 	cases := map[string]struct {
 		reason string
 		rc     *rayv1.RayCluster
-		mode   plan.Suspension
+		mode   snapshot.Suspension
 		play   func(*stage)
 		want   bool
 	}{
-		"Preempted": {"with all its pods", rayCluster(1), plan.SuspendedForOthers, nil, true},
-		"Idle":      {"by what its head says at that moment", rayCluster(1), plan.SuspendedIdle, nil, true},
-		"WorksNow":  {"it was idle when it was decided, and is not any more", rayCluster(1), plan.SuspendedIdle, func(s *stage) { s.finish = func(pod string) bool { return pod != "b" } }, false},
-		"Silent":    {"its head does not say", rayCluster(1), plan.SuspendedIdle, func(s *stage) { s.silent = true }, false},
-		"NoHead":    {"nobody asks its head", rayCluster(1), plan.SuspendedIdle, func(s *stage) { s.Heads = nil }, false},
-		"OfService": {"its RayService would undo it", rayCluster(1, of("RayService")), plan.SuspendedForOthers, nil, false},
+		"Preempted": {"with all its pods", rayCluster(1), snapshot.SuspendedForOthers, nil, true},
+		"Idle":      {"by what its head says at that moment", rayCluster(1), snapshot.SuspendedIdle, nil, true},
+		"WorksNow":  {"it was idle when it was decided, and is not any more", rayCluster(1), snapshot.SuspendedIdle, func(s *stage) { s.finish = func(pod string) bool { return pod != "b" } }, false},
+		"Silent":    {"its head does not say", rayCluster(1), snapshot.SuspendedIdle, func(s *stage) { s.silent = true }, false},
+		"NoHead":    {"nobody asks its head", rayCluster(1), snapshot.SuspendedIdle, func(s *stage) { s.Heads = nil }, false},
+		"OfService": {"its RayService would undo it", rayCluster(1, of("RayService")), snapshot.SuspendedForOthers, nil, false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // Group names a worker group of a RayCluster, by its place and its name: a group that was moved is
@@ -122,24 +124,14 @@ func (c Ceiling) String() string {
 	return fmt.Sprintf("move the ceiling of %s of %s from %d to %d: %s", c.Name, c.Cluster, c.From, c.To, c.Because)
 }
 
-// Suspension is why capmgr suspended an object.
-type Suspension string
-
-// The reasons of a suspension. Who idles is resumed by its user; the others by capmgr.
-const (
-	SuspendedUntilGranted Suspension = "until-granted" // it waits for its turn without pods
-	SuspendedForOthers    Suspension = "preempted"     // others needed its room
-	SuspendedIdle         Suspension = "idle"          // nothing ran there for as long as its user allowed
-)
-
 // Suspend stops a workload by its own switch, which ends all its pods together.
 // Precondition: the object exists with this UID, is not suspended, and its kind allows it.
 type Suspend struct {
-	Gang    Owner      `json:"gang"`
-	Object  Owner      `json:"object"` // whose switch it is
-	Mode    Suspension `json:"mode"`
-	For     Owner      `json:"for,omitzero"` // the gang that gets the room, if it is for one
-	Because string     `json:"because"`      // for people
+	Gang    Owner               `json:"gang"`
+	Object  Owner               `json:"object"` // whose switch it is
+	Mode    snapshot.Suspension `json:"mode"`
+	For     Owner               `json:"for,omitzero"` // the gang that gets the room, if it is for one
+	Because string              `json:"because"`      // for people
 }
 
 // Kind is "Suspend".

@@ -53,7 +53,7 @@ func Suspensions(s *snapshot.Snapshot) (steps []plan.Step, next time.Time) {
 		if s.Now.Before(g.ContendedUntil) || !small(g) {
 			continue
 		}
-		steps = append(steps, plan.Suspend{Gang: plan.OwnerOf(g), Object: plan.Of(g.Suspendable), Mode: plan.SuspendedIdle,
+		steps = append(steps, plan.Suspend{Gang: plan.OwnerOf(g), Object: plan.Of(g.Suspendable), Mode: snapshot.SuspendedIdle,
 			Because: fmt.Sprintf("nothing has run there for %s", 2*g.IdleAfter)})
 	}
 	return steps, next

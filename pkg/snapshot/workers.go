@@ -67,3 +67,13 @@ type RayNode struct {
 	IdleSince time.Time // since when nothing runs there; zero while something does
 	Draining  bool      // it takes no more work, and ends itself when it is idle
 }
+
+// Suspension is why capmgr suspended an object. It is noted on the object.
+type Suspension string
+
+// The reasons of a suspension. Who idled is resumed by its user; the others by capmgr.
+const (
+	SuspendedUntilGranted Suspension = "until-granted" // it waits for its turn without pods
+	SuspendedForOthers    Suspension = "preempted"     // others needed its room
+	SuspendedIdle         Suspension = "idle"          // nothing ran there for as long as its user allowed
+)
