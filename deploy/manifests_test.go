@@ -146,7 +146,7 @@ func TestDeployment(t *testing.T) {
 func TestManagerRights(t *testing.T) {
 	write := map[string][]string{
 		"pods/binding": {"create"}, "pods/eviction": {"create"}, "pods/status": {"patch"},
-		"rayclusters": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
+		"rayclusters": {"patch"}, "rayclusters/status": {"patch"}, "rayjobs": {"patch"}, "rayservices": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
 		"capacityrequests":        {"create", "patch", "update", "delete"},
 		"capacityrequests/status": {"patch", "update"}, "queues/status": {"patch", "update"},
 	}
@@ -173,6 +173,12 @@ func TestManagerRights(t *testing.T) {
 				t.Errorf("%s may be read", r)
 			}
 		}
+	}
+
+	// Secrets are read one by one, and only where a binding of the operator's own allows it.
+	tokens := decodeOnly[rbacv1.ClusterRole](t, "base/rbac/ray-tokens.yaml")
+	if len(tokens.Rules) != 1 || !slices.Equal(tokens.Rules[0].Resources, []string{"secrets"}) || !slices.Equal(tokens.Rules[0].Verbs, []string{"get"}) {
+		t.Errorf("the role for tokens allows %+v", tokens.Rules)
 	}
 
 	lease := decode[rbacv1.Role](t, "base/rbac/lease.yaml", documents(t, "base/rbac/lease.yaml")[0])

@@ -80,14 +80,24 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", rc.Host, err)
 	}
+	runnables := []manager.Runnable{w, standby(w.observer.Run)}
+	executor := &execute.Executor{
+		Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
+		Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
+	}
+	asked, err := newHeads(config, w.mirror, w.kube)
+	if err != nil {
+		return err
+	}
+	if asked != nil {
+		executor.Heads = asked.poller
+		runnables = append(runnables, asked)
+	}
 	decide := &loop.Loop{
 		Mirror: w.mirror, Fit: w.fit, Log: log.WithName("loop"), Now: time.Now, Synced: w.awaitSync,
-		Executor: &execute.Executor{
-			Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
-			Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
-		},
+		Executor: executor,
 	}
-	for _, r := range []manager.Runnable{w, standby(w.observer.Run), decide} {
+	for _, r := range append(runnables, decide) {
 		if err := mgr.Add(r); err != nil {
 			return fmt.Errorf("set up the manager: %w", err)
 		}

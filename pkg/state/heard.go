@@ -74,7 +74,8 @@ func idleness(before map[string]time.Time, a gcs.Answer) map[string]time.Time {
 
 // says whether two answers mean the same.
 func (h *heard) says(o *heard) bool {
-	return h.answer.Failed.Equal(o.answer.Failed) && h.answer.Known() == o.answer.Known() && maps.Equal(h.idle, o.idle) &&
+	return h.answer.Failed.Equal(o.answer.Failed) && gcs.Explain(h.answer.Err) == gcs.Explain(o.answer.Err) &&
+		h.answer.Known() == o.answer.Known() && maps.Equal(h.idle, o.idle) &&
 		reflect.DeepEqual(h.meaning(), o.meaning())
 }
 

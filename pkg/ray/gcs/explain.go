@@ -10,10 +10,11 @@ import (
 // Explain says for people why a head was not heard. It is the same for the same cause: addresses and
 // durations would make it news every time.
 func Explain(err error) string {
+	if err == nil {
+		return ""
+	}
 	s, answered := statusOf(err)
 	switch {
-	case err == nil:
-		return ""
 	case errors.Is(err, ErrNoToken):
 		return err.Error()
 	case Denied(err):
