@@ -110,6 +110,9 @@ func run(ctx context.Context, o runOptions) error {
 	}); err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
 	}
+	if err := serveWebhook(mgr, config, w.kube, w.mirror, log.WithName("webhook")); err != nil {
+		return fmt.Errorf("set up the webhook: %w", err)
+	}
 	log.Info("Starting", "version", version, "config", o.config, "nodeGroups", len(config.NodeGroups))
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run: %w", err)
