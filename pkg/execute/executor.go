@@ -37,6 +37,8 @@ type Executor struct {
 	Log       logr.Logger
 	Now       func() time.Time
 
+	began time.Time // when the first plan came
+
 	mu       sync.Mutex
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
 	work     sync.WaitGroup
@@ -48,6 +50,9 @@ type Executor struct {
 // Execute takes a plan's steps in order. Steps that a newer view has overtaken are left out; an
 // error is returned for those that were tried and failed. ctx ends with the leadership.
 func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
+	if e.began.IsZero() {
+		e.began = e.Now()
+	}
 	var errs []error
 	terminate := map[string][]plan.TerminateNode{}
 	var binds []plan.Bind

@@ -21,6 +21,23 @@ type Heads interface {
 // look is the time between two looks at a head while workers finish.
 const look = 500 * time.Millisecond
 
+// introduced is how long a head may take to be heard after the start.
+const introduced = 10 * time.Second
+
+// unheard says whether somebody would be named without having been asked, only because the manager has
+// just begun to ask: who drains, and until when, is in nobody's memory but the head's.
+func (e *Executor) unheard(s plan.Resize) bool {
+	if e.Heads == nil || e.Now().Sub(e.began) > introduced {
+		return false
+	}
+	for _, l := range s.Leavers {
+		if l.Bound && l.RayNode == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // askToLeave asks the leavers of a resize to go, and returns those that may be named. A worker that
 // was seen idle and has been given work since refuses, and stays. One that is preempted has until the
 // step's deadline. Where no head answers, whoever was to be preempted is named without being asked.
@@ -71,10 +88,21 @@ func (e *Executor) mayIdle(ctx context.Context, s plan.Resize, l plan.Leaver) bo
 func (e *Executor) preempt(ctx context.Context, s plan.Resize, l plan.Leaver) bool {
 	d, err := e.drain(ctx, s, l, gcs.DrainRequest{Node: l.RayNode, Reason: gcs.Preemption, Deadline: s.Deadline, Message: s.Because})
 	if err != nil {
-		e.Log.V(1).Info("Could not ask a worker to leave; it is named without", "pod", l.Name, "reason", err.Error())
-		return false
+		e.Log.V(1).Info("Could not ask a worker to leave", "pod", l.Name, "reason", err.Error())
+		return e.drains(s, l)
 	}
 	return d.Accepted
+}
+
+// drains says whether a worker was asked to leave before, by what its head said last. Until when it may
+// stay is not known any more; the deadline of this step is not before that.
+func (e *Executor) drains(s plan.Resize, l plan.Leaver) bool {
+	if e.Heads == nil {
+		return false
+	}
+	a, _ := e.Heads.Last(s.Cluster.UID)
+	n, there := a.State.Node(l.Name)
+	return there && n.ID == l.RayNode && n.Status == demand.Draining
 }
 
 var errNoHead = errors.New("no head is asked")

@@ -34,6 +34,9 @@ func (e *Executor) resize(ctx context.Context, s plan.Resize) {
 
 // resizeNow looks, asks, looks again and writes.
 func (e *Executor) resizeNow(ctx context.Context, s plan.Resize) error {
+	if e.unheard(s) {
+		return stalef("the head has not been heard yet")
+	}
 	if _, err := e.resizable(ctx, s, s.Leavers); err != nil {
 		return fmt.Errorf("resize %s of %s: %w", s.Name, s.Cluster, err)
 	}
@@ -51,7 +54,10 @@ func (e *Executor) resizeNow(ctx context.Context, s plan.Resize) error {
 	if err != nil {
 		return fmt.Errorf("resize %s of %s: %w", s.Name, s.Cluster, err)
 	}
-	yield, contention, err := e.contended(ctx, w, s.Gang, s.Group, "replicas", s.From, func(r ray.GroupRecord) *int { return r.Replicas })
+	yield, contention := false, ""
+	if s.To != s.From { // else nothing of anybody's is written over
+		yield, contention, err = e.contended(ctx, w, s.Gang, s.Group, "replicas", s.From, func(r ray.GroupRecord) *int { return r.Replicas })
+	}
 	if yield || err != nil {
 		return err
 	}
@@ -130,12 +136,24 @@ func checkLeavers(s plan.Resize, leavers []plan.Leaver, pods map[string]*corev1.
 			return stalef("pod %s is gone, or no pod of this cluster", l.Name)
 		case p.Labels[ray.GroupLabel] != s.Name || p.Labels[ray.NodeTypeLabel] != "worker":
 			return stalef("pod %s is no worker of this group", l.Name)
+		case !l.Bound && p.Spec.NodeName != "" && p.DeletionTimestamp == nil:
+			return stalef("pod %s has got a node", l.Name)
 		}
 		named[l.Name] = true
 	}
-	left := 0
+	left, running, leaving := 0, 0, 0
 	for _, p := range pods {
-		if p.Labels[ray.GroupLabel] != s.Name || named[p.Name] || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+		if p.Labels[ray.GroupLabel] != s.Name || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		runs := p.Spec.NodeName != "" && p.DeletionTimestamp == nil
+		switch {
+		case named[p.Name] && runs:
+			leaving++
+		case runs:
+			running++
+		}
+		if named[p.Name] {
 			continue
 		}
 		left++
@@ -144,6 +162,9 @@ func checkLeavers(s plan.Resize, leavers []plan.Leaver, pods map[string]*corev1.
 				return stalef("pod %s belongs to the replica %s, and is not named with it", p.Name, l.Unit)
 			}
 		}
+	}
+	if leaving > 0 && running < s.Min {
+		return stalef("%d pods would go on running, and the gang needs %d", running, s.Min)
 	}
 	if to := s.From - replicasOf(leavers); len(leavers) > 0 && left > to*s.Hosts {
 		return stalef("%d pods would stay, more than %d replicas have: KubeRay would choose who else leaves", left, to)

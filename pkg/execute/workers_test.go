@@ -171,6 +171,8 @@ func worker(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
+func onNode(p *corev1.Pod) { p.Spec.NodeName = "n" }
+
 func label(key, value string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Labels[key] = value }
 }
@@ -184,7 +186,7 @@ func resize(from, to int, leavers ...plan.Leaver) plan.Resize {
 }
 
 func leaver(name string, d plan.Drain) plan.Leaver {
-	l := plan.Leaver{PodRef: plan.PodRef{Namespace: "ml", Name: name, UID: "uid-" + name}, Drain: d}
+	l := plan.Leaver{PodRef: plan.PodRef{Namespace: "ml", Name: name, UID: "uid-" + name}, Bound: d != plan.DrainNone, Drain: d}
 	if d != plan.DrainNone {
 		l.RayNode = "id-" + name
 	}
@@ -246,6 +248,9 @@ func TestResize(t *testing.T) {
 		"Silent":     {"a silent head keeps nobody who must leave", rayCluster(3), three(), resize(3, 2, leaver("c", plan.DrainPreempt)), func(s *stage) { s.silent = true }, outcome{Replicas: 2, List: []string{"c"}, Wish: "w=4", Named: []string{"c"}}},
 		"SilentIdle": {"but what nobody vouches for as idle stays", rayCluster(3), three(), resize(3, 2, leaver("c", plan.DrainIdle)), func(s *stage) { s.silent = true }, outcome{Replicas: 3}},
 		"WithoutGCS": {"without any head it works as well", rayCluster(3), three(), resize(3, 2, leaver("c", plan.DrainPreempt)), func(s *stage) { s.Heads = nil }, outcome{Replicas: 2, List: []string{"c"}, Wish: "w=4", Named: []string{"c"}}},
+		"Adopt": {"somebody's number becomes the wish; nothing of the spec is written", rayCluster(3, func(rc *rayv1.RayCluster) {
+			rc.Annotations = map[string]string{v1alpha1.WorkersAnnotation: `{"w":{"replicas":2}}`, v1alpha1.DesiredReplicasAnnotation: "w=6"}
+		}), three(), func() plan.Resize { r := resize(3, 3); r.Wish = 3; return r }(), nil, outcome{Replicas: 3}},
 		"Clear":      {"only capmgr's own names, once their pods are gone", rayCluster(3, listed("theirs", "gone")), three(), cleared, nil, outcome{Replicas: 3, List: []string{"theirs"}, Wish: "w=4"}},
 		"ClearEarly": {"not before", rayCluster(3, listed("theirs", "gone")), append(three(), worker("gone")), cleared, nil, outcome{Replicas: 3, List: []string{"theirs", "gone"}, Named: []string{"gone"}}},
 	}
@@ -283,6 +288,8 @@ func TestNobodyElsesPodIsNamed(t *testing.T) {
 		"Head":         {"never the head", []*corev1.Pod{worker("a", label(ray.GroupLabel, "w"), label(ray.NodeTypeLabel, "head")), worker("b")}, nil},
 		"Surplus":      {"three pods for two replicas: KubeRay would choose the third", []*corev1.Pod{worker("a"), worker("b"), worker("c")}, nil},
 		"HalfAReplica": {"its other host would be lost without a name", []*corev1.Pod{worker("a", label(ray.ReplicaLabel, "x")), worker("b", label(ray.ReplicaLabel, "x"))}, func(r *plan.Resize) { r.Leavers[0].Unit = "x" }},
+		"GotANode":     {"it waited when it was decided", []*corev1.Pod{worker("a", onNode), worker("b")}, func(r *plan.Resize) { r.Leavers[0].Bound = false }},
+		"BelowMinimum": {"somebody else of the gang was lost meanwhile", []*corev1.Pod{worker("a", onNode), worker("b")}, func(r *plan.Resize) { r.Min = 1 }},
 		"OtherNumber":  {"somebody wrote meanwhile", []*corev1.Pod{worker("a"), worker("b")}, func(r *plan.Resize) { r.From, r.To = 3, 2 }},
 		"OtherList":    {"somebody named others", []*corev1.Pod{worker("a"), worker("b")}, func(r *plan.Resize) { r.OldList = []string{"x"} }},
 		"OtherIndex":   {"groups were reordered", []*corev1.Pod{worker("a"), worker("b")}, func(r *plan.Resize) { r.Index = 0 }},
@@ -441,6 +448,22 @@ func drain(r *record.FakeRecorder) (out []string) {
 		default:
 			return out
 		}
+	}
+}
+
+// Who drains, and until when, is known to the head alone: a manager that has just begun asks it first.
+func TestNobodyIsNamedBeforeHisHeadWasHeard(t *testing.T) {
+	s := setUp(t, rayCluster(2), worker("a", onNode), worker("b", onNode))
+	step := resize(2, 1, leaver("a", plan.DrainNone))
+	step.Leavers[0].Bound = true
+	for _, want := range []int32{2, 1} {
+		if err := s.run(t, step); err != nil {
+			t.Fatal(err)
+		}
+		if got := *s.cluster(t).Spec.WorkerGroupSpecs[1].Replicas; got != want {
+			t.Errorf("%d replicas, want %d", got, want)
+		}
+		s.passes(time.Minute) // the head is silent: nobody can be asked
 	}
 }
 

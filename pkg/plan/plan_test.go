@@ -40,6 +40,8 @@ func TestStepsReadAsOneLine(t *testing.T) {
 			"resize gpu of raycluster/ml/train from 2 to 1 without a: for x"},
 		"Cleared": {"nobody else", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 1, To: 1, Gone: []string{"a", "b"}}, "Resize",
 			"clear the names of removed workers of gpu of raycluster/ml/train: a, b"},
+		"Adopted": {"nothing of the spec", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 3, To: 3, Because: "so it is"}, "Resize",
+			"take 3 replicas of gpu of raycluster/ml/train for the wish: so it is"},
 		"Ceiling": {"how far the autoscaler may go", plan.Ceiling{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 8, To: 2, Because: "its queue has no more"}, "Ceiling",
 			"move the ceiling of gpu of raycluster/ml/train from 8 to 2: its queue has no more"},
 		"Suspend":   {"why", plan.Suspend{Object: train, Because: "for x"}, "Suspend", "suspend raycluster/ml/train: for x"},

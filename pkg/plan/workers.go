@@ -34,17 +34,18 @@ const (
 type Leaver struct {
 	PodRef
 
+	Bound   bool   `json:"bound,omitempty"`   // it runs on a node; one without that got a node since stays
 	Unit    string `json:"unit,omitempty"`    // equal for the pods of one replica; "" for one that is a replica by itself
 	RayNode string `json:"rayNode,omitempty"` // what a drain names it by; "" where the head did not tell
 	Drain   Drain  `json:"drain,omitempty"`
 }
 
 // Resize sets the replicas of one worker group, names those that leave, and clears the names of those
-// that have left. From equal to To only clears.
+// that have left. From equal to To clears, or takes what somebody else wrote for the wish.
 //
 // Precondition: at Index the RayCluster has this group, with From replicas and the old list; every
-// leaver is a pod of this cluster and group; without them the group has no more pods than To replicas
-// have. Replicas are never lowered by more than are named, so where a drain is refused, by fewer.
+// leaver is a pod of this cluster and group, and those without a node have none yet; without them the group has no
+// more pods than To replicas have, and its minimum goes on running. Replicas are never lowered by more than are named, so where a drain is refused, by fewer.
 type Resize struct {
 	Gang    Owner `json:"gang"`
 	Cluster Owner `json:"cluster"` // the RayCluster that is written
@@ -54,6 +55,7 @@ type Resize struct {
 	To   int `json:"to"`
 	Wish int `json:"wish"` // the user's own replicas, remembered while To is lower
 
+	Min      int       `json:"min"` // pods of the group that keep running, whoever leaves
 	Leavers  []Leaver  `json:"leavers,omitempty"`
 	Deadline time.Time `json:"deadline,omitzero"` // when what is preempted is ended, idle or not
 
@@ -68,6 +70,9 @@ func (Resize) Kind() string { return "Resize" }
 
 // String is the step in one line.
 func (r Resize) String() string {
+	if r.From == r.To && len(r.Gone) == 0 {
+		return fmt.Sprintf("take %d replicas of %s of %s for the wish: %s", r.To, r.Name, r.Cluster, r.Because)
+	}
 	if r.From == r.To {
 		return fmt.Sprintf("clear the names of removed workers of %s of %s: %s", r.Name, r.Cluster, strings.Join(r.Gone, ", "))
 	}

@@ -61,6 +61,7 @@ func WorkersOf(rc *rayv1.RayCluster) ([]*snapshot.Workers, error) {
 				w.Named = append(w.Named, name)
 			}
 		}
+		w.Adopt = wrote.Replicas != nil && *wrote.Replicas != w.Replicas
 		w.Ceiling = own(w.Most, wrote.MaxReplicas, ceilings, g.GroupName)
 		w.Wish = min(max(own(w.Replicas, wrote.Replicas, wishes, g.GroupName), w.Least), w.Ceiling)
 		out[i] = w

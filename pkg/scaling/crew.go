@@ -160,7 +160,7 @@ func (c *crew) deliberate(leavers []*unit, to int) bool {
 func (c *crew) ask(leavers []*unit) (out []plan.Leaver) {
 	for _, u := range leavers {
 		for _, p := range u.pods {
-			l := plan.Leaver{PodRef: plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID}, Unit: p.Unit}
+			l := plan.Leaver{PodRef: plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID}, Unit: p.Unit, Bound: p.Node != "" && !p.Terminating}
 			if p.Ray != nil && p.Node != "" && !p.Terminating {
 				l.RayNode, l.Drain = p.Ray.ID, plan.DrainPreempt
 				if c.rank[u] == rankIdle {

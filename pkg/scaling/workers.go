@@ -26,10 +26,13 @@ func (c *change) step() (plan.Step, time.Time) {
 		return nil, time.Time{} // KubeRay does nothing to the group before they are gone
 	}
 	r := plan.Resize{Gang: plan.OwnerOf(c.gang), Cluster: plan.Of(c.gang.Cluster), Group: c.ref(),
-		From: c.workers.Replicas, To: c.workers.Replicas, Wish: c.workers.Wish, OldList: c.workers.ToDelete, Gone: c.workers.Named}
+		From: c.workers.Replicas, To: c.workers.Replicas, Wish: c.workers.Wish, Min: c.group.Min, OldList: c.workers.ToDelete, Gone: c.workers.Named}
 	due := c.resize(&r)
 	if r.From == r.To && len(r.Gone) == 0 {
-		return nil, due
+		if !c.workers.Adopt || !due.IsZero() {
+			return nil, due
+		}
+		r.Because = "somebody asks for so many"
 	}
 	return r, due
 }

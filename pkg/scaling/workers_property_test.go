@@ -23,6 +23,7 @@ func drawTeam(t *rapid.T) team {
 	m.w.Wish = min(max(number("wish", 0, 8), m.w.Least), m.w.Ceiling)
 	m.Groups[1].Min = number("min", 0, m.w.Wish*m.w.Hosts)
 	m.Opportunistic = yes("opportunistic")
+	m.w.Adopt = yes("adopt")
 	if yes("governed") {
 		m.Scaler = snapshot.ScaledByRay
 	}
@@ -216,7 +217,7 @@ func (m team) apply(step plan.Step, now time.Time, round int) {
 			m.w.Shrunk = now
 		}
 	case plan.Resize:
-		m.w.Replicas, m.w.ToDelete, m.w.Named = s.To, nil, nil
+		m.w.Replicas, m.w.ToDelete, m.w.Named, m.w.Adopt = s.To, nil, nil, false
 		if m.w.Asked != nil { // as much as it has, and what it lacks
 			m.w.Asked = &m.w.Replicas
 		}

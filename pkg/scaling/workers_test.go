@@ -124,9 +124,11 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"Cleared":       {"names go when their pods have", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.w.ToDelete, m.w.Named = []string{"c", "d"}, []string{"c"} }), 2, nil, "2>2 gone:c", 0},
 		"ClearedOnTheWay": {"in one patch with the next change",
 			with(lowered(2, 4).pods("a", "b"), func(m team) { m.w.ToDelete, m.w.Named = []string{"c"}, []string{"c"} }), 4, nil, "2>4 gone:c", 0},
-		"Contended": {"somebody else writes the same field: nothing, until it is quiet", with(lowered(2, 4).pods("a", "b"), func(m team) { m.ContendedUntil = noon.Add(time.Minute) }), 4, nil, "", time.Minute},
-		"Suspended": {"it has no pods", with(newTeam(2, 1, 8), func(m team) { m.Suspended = true }), 1, nil, "", 0},
-		"Nobodys":   {"another manager's", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.Scaler = snapshot.ScaledByNobody }), 1, nil, "", 0},
+		"Adopted":    {"somebody asks for what may be had: it is taken for the wish, and nothing is written over", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.w.Adopt = true }), 4, nil, "2>2", 0},
+		"NotAdopted": {"more than may be had is written over", with(newTeam(3, 1, 8).pods("a", "b", "c waits"), func(m team) { m.w.Adopt = true }), 2, nil, "3>2 -c", 0},
+		"Contended":  {"somebody else writes the same field: nothing, until it is quiet", with(lowered(2, 4).pods("a", "b"), func(m team) { m.ContendedUntil = noon.Add(time.Minute) }), 4, nil, "", time.Minute},
+		"Suspended":  {"it has no pods", with(newTeam(2, 1, 8), func(m team) { m.Suspended = true }), 1, nil, "", 0},
+		"Nobodys":    {"another manager's", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.Scaler = snapshot.ScaledByNobody }), 1, nil, "", 0},
 		"CalmAfterGrowth": {"room that did not come is waited for a little", with(newTeam(4, 1, 8).pods("a", "b waits", "c waits", "d waits"), func(m team) { m.w.Grown = noon.Add(-10 * time.Second) }), 1, nil,
 			"", 20 * time.Second},
 		"ReclaimDoesNotWait": {"but not where others are entitled to what runs", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.w.Grown = noon.Add(-10 * time.Second) }), 1, nil, "2>1 -b(preempt)", 0},
@@ -162,7 +164,7 @@ func TestAStepSaysAllThatIsToBeChecked(t *testing.T) {
 	m.Members = append(m.Members, &snapshot.Pod{UID: "uid-c", Namespace: "ml", Name: "c", Group: "w"})
 	steps, _ := m.steps(2)
 	owner := plan.Owner{Kind: "RayCluster", Namespace: "ml", Name: "rc", UID: "u"}
-	want := []plan.Step{plan.Resize{Gang: owner, Cluster: owner, Group: plan.Group{Name: "w", Index: 2, Hosts: 1}, From: 3, To: 2, Wish: 5,
+	want := []plan.Step{plan.Resize{Gang: owner, Cluster: owner, Group: plan.Group{Name: "w", Index: 2, Hosts: 1}, From: 3, To: 2, Wish: 5, Min: 1,
 		Leavers: []plan.Leaver{{PodRef: plan.PodRef{Namespace: "ml", Name: "c", UID: "uid-c"}}}, OldList: []string{"theirs", "gone"}, Gone: []string{"gone"}, Because: "so it is"}}
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -36,6 +36,8 @@ type Workers struct {
 	Wish     int // replicas that the user asked for, within Least and Ceiling; Replicas may be lower
 	Ceiling  int // the user's own maxReplicas; Most may be lower
 
+	Adopt bool // somebody else has written Replicas since capmgr did: that is the wish
+
 	ToDelete []string // workersToDelete as the spec has it now, in its order
 	Named    []string // those of ToDelete that capmgr put there, sorted
 
