@@ -90,14 +90,14 @@ test-ray: ## check the client of Ray's GCS against a real Ray from its wheel; UP
 	@TESTFLAGS='$(TESTFLAGS)' test/ray/run.sh $(if $(filter-out 0,$(UPDATE)),-update)
 
 .PHONY: test-faults
-test-faults: ## run 10,000 seeds of the loop with random faults in virtual time; SEEDS=n sets the number, FROM=n the first
+test-faults: ## run 10,000 seeds of the loop, and of worker groups, with random faults in virtual time; SEEDS=n sets the number, FROM=n the first
 	@$(say) test '$(SEEDS) seeds from $(FROM), those that ever failed first'
 	@mkdir -p $(OUTPUT)
 	@go test -c -o $(OUTPUT)/faults.test ./test/faults
 	@# One process for each processor: the bubbles of virtual time share a source of jitter in one.
 	@n=$$(nproc); each=$$(( ($(SEEDS) + n - 1) / n )); \
 	  seq 0 $$((n - 1)) | xargs -P "$$n" -I{} bash -c \
-	    "$(OUTPUT)/faults.test -test.timeout 6h -faults.runs $$each -faults.from \$$(( $(FROM) + {} * $$each ))"
+	    "$(OUTPUT)/faults.test -test.timeout 6h -faults.runs $$each -faults.crews $$each -faults.from \$$(( $(FROM) + {} * $$each ))"
 
 SEEDS ?= 10000
 FROM  ?= 1

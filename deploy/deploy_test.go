@@ -124,6 +124,7 @@ func TestEveryManifestIsApplied(t *testing.T) {
 			APIVersion         string   `json:"apiVersion"`
 			Kind               string   `json:"kind"`
 			Resources          []string `json:"resources"`
+			Components         []string `json:"components"`
 			ConfigMapGenerator []struct {
 				Name      string   `json:"name"`
 				Namespace string   `json:"namespace"`
@@ -135,7 +136,7 @@ func TestEveryManifestIsApplied(t *testing.T) {
 			} `json:"patches"`
 			Images []map[string]string `json:"images"`
 		}](t, path)
-		names := k.Resources
+		names := append(k.Resources, k.Components...)
 		for _, g := range k.ConfigMapGenerator {
 			names = append(names, g.Files...)
 		}

@@ -5,13 +5,16 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/webhook"
 )
 
 func TestConfigurationsDecode(t *testing.T) {
@@ -146,7 +149,7 @@ func TestDeployment(t *testing.T) {
 func TestManagerRights(t *testing.T) {
 	write := map[string][]string{
 		"pods/binding": {"create"}, "pods/eviction": {"create"}, "pods/status": {"patch"},
-		"rayclusters": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
+		"rayclusters": {"patch"}, "rayclusters/status": {"patch"}, "rayjobs": {"patch"}, "rayservices": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
 		"capacityrequests":        {"create", "patch", "update", "delete"},
 		"capacityrequests/status": {"patch", "update"}, "queues/status": {"patch", "update"},
 	}
@@ -175,6 +178,12 @@ func TestManagerRights(t *testing.T) {
 		}
 	}
 
+	// Secrets are read one by one, and only where a binding of the operator's own allows it.
+	tokens := decodeOnly[rbacv1.ClusterRole](t, "base/rbac/ray-tokens.yaml")
+	if len(tokens.Rules) != 1 || !slices.Equal(tokens.Rules[0].Resources, []string{"secrets"}) || !slices.Equal(tokens.Rules[0].Verbs, []string{"get"}) {
+		t.Errorf("the role for tokens allows %+v", tokens.Rules)
+	}
+
 	lease := decode[rbacv1.Role](t, "base/rbac/lease.yaml", documents(t, "base/rbac/lease.yaml")[0])
 	for _, rule := range lease.Rules {
 		byName := slices.Equal(rule.ResourceNames, []string{v1alpha1.DefaultLeaderElectionName})
@@ -184,6 +193,49 @@ func TestManagerRights(t *testing.T) {
 	}
 	if lease.Namespace != v1alpha1.DefaultLeaderElectionNamespace {
 		t.Errorf("the lease's role is in %s", lease.Namespace)
+	}
+}
+
+// Nothing is kept from being made because the webhook is down, slow or wrong.
+func TestTheWebhookFailsOpen(t *testing.T) {
+	c := decodeOnly[admissionregistrationv1.MutatingWebhookConfiguration](t, "components/webhook/webhook.yaml")
+	if c.Name != webhook.ConfigurationName {
+		t.Errorf("the manager looks for %s", webhook.ConfigurationName)
+	}
+	var paths []string
+	for _, w := range c.Webhooks {
+		if *w.FailurePolicy != admissionregistrationv1.Ignore || *w.TimeoutSeconds > 5 || *w.SideEffects != admissionregistrationv1.SideEffectClassNone {
+			t.Errorf("%s may keep objects from being made: %+v", w.Name, w)
+		}
+		if w.ObjectSelector == nil && len(w.MatchConditions) == 0 {
+			t.Errorf("%s is asked about everything of a kind", w.Name)
+		}
+		except := w.NamespaceSelector.MatchExpressions[0]
+		for _, namespace := range []string{"capmgr-system", "kube-system"} {
+			if except.Key != "kubernetes.io/metadata.name" || except.Operator != metav1.LabelSelectorOpNotIn || !slices.Contains(except.Values, namespace) {
+				t.Errorf("%s is asked about %s", w.Name, namespace)
+			}
+		}
+		for _, r := range w.Rules {
+			if !slices.Equal(r.Operations, []admissionregistrationv1.OperationType{admissionregistrationv1.Create}) || slices.Contains(r.Resources, "*") {
+				t.Errorf("%s is asked about %+v", w.Name, r)
+			}
+		}
+		if s := w.ClientConfig.Service; s.Name != v1alpha1.DefaultWebhookService || s.Namespace != v1alpha1.DefaultLeaderElectionNamespace {
+			t.Errorf("%s is asked at %+v", w.Name, s)
+		}
+		paths = append(paths, *w.ClientConfig.Service.Path)
+	}
+	if !slices.Equal(paths, []string{webhook.PodsPath, webhook.JobsPath, webhook.RayJobsPath}) {
+		t.Errorf("asked at %v", paths)
+	}
+	const rbac = "components/webhook/rbac.yaml"
+	role := decode[rbacv1.Role](t, rbac, documents(t, rbac)[0])
+	cluster := decode[rbacv1.ClusterRole](t, rbac, documents(t, rbac)[2])
+	for _, rule := range append(role.Rules, cluster.Rules...) {
+		if len(rule.ResourceNames) != 1 || slices.Contains(rule.Verbs, "create") {
+			t.Errorf("rights beyond one object by name: %+v", rule)
+		}
 	}
 }
 

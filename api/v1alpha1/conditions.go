@@ -18,6 +18,10 @@ const (
 	ConditionReleased = "Released"
 )
 
+// ConditionFieldContention, on a RayCluster, is True while somebody else writes the fields
+// that capmgr writes, and capmgr has given way. Its message names them.
+const ConditionFieldContention = "FieldContention"
+
 // Reasons on the conditions of a CapacityRequest. The list is closed: clients and
 // alerts may switch over it.
 const (

@@ -49,6 +49,12 @@ type CapacityManagerConfiguration struct {
 	// that walk needs the Queue objects and happens where they are known.
 	Queues map[string]QueueConfiguration `json:"queues,omitempty"`
 
+	// Ray says how the heads of RayClusters are dealt with.
+	Ray RayConfiguration `json:"ray,omitempty,omitzero"`
+
+	// Webhook turns the mutating webhook on. Absent: off.
+	Webhook *WebhookConfiguration `json:"webhook,omitempty"`
+
 	// AWS says how to reach the cloud that groups of provider aws live in.
 	AWS AWSConfiguration `json:"aws,omitempty,omitzero"`
 
@@ -94,6 +100,47 @@ type QueueDefaults struct {
 type QueueConfiguration struct {
 	// Scaling bounds buying for the queue. Absent: inherited.
 	Scaling *Scaling `json:"scaling,omitempty"`
+
+	// Hold, with the value suspend, keeps the RayJobs of the queue and of those below
+	// it suspended, without pods, until they are granted. Where it is absent, the
+	// nearest ancestor that has it decides. A job's own annotation capmgr.io/hold wins.
+	Hold string `json:"hold,omitempty"`
+}
+
+// RayConfiguration says how the heads of RayClusters are dealt with.
+type RayConfiguration struct {
+	// AskHeads lets the manager ask the heads of RayClusters what their programs wait
+	// for and which workers idle, and ask workers to leave. Without, it knows no more
+	// than their specs say. Default true.
+	AskHeads *bool `json:"askHeads,omitempty"`
+
+	// TLS is how to speak with heads that have RAY_USE_TLS set. Absent: they are not asked.
+	TLS *RayTLS `json:"tls,omitempty"`
+}
+
+// RayTLS names the files of a client certificate that Ray's heads accept.
+type RayTLS struct {
+	// CAFile has the certificates that heads are verified by.
+	CAFile string `json:"caFile"`
+	// CertFile has the client's certificate.
+	CertFile string `json:"certFile"`
+	// KeyFile has its key.
+	KeyFile string `json:"keyFile"`
+}
+
+// WebhookConfiguration is where the mutating webhook listens. Its certificate is the
+// manager's own: it is kept in the Secret capmgr-webhook in the namespace of the Lease,
+// and renewed in time.
+type WebhookConfiguration struct {
+	// Port that it listens on. Default 9443.
+	Port int32 `json:"port,omitempty"`
+
+	// Service that the API server reaches it by, in the namespace of the Lease.
+	// Default capmgr-webhook.
+	Service string `json:"service,omitempty"`
+
+	// Hosts are further names or addresses that the API server reaches it by.
+	Hosts []string `json:"hosts,omitempty"`
 }
 
 // LeaderElection names a Lease.

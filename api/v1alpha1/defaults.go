@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,10 @@ const (
 	DefaultDecisionBudget = time.Second
 	// DefaultLeaderElectionNamespace is where the Lease lives.
 	DefaultLeaderElectionNamespace = "capmgr-system"
+	// DefaultWebhookPort is where the webhook listens.
+	DefaultWebhookPort = 9443
+	// DefaultWebhookService is the Service in front of the webhook.
+	DefaultWebhookService = "capmgr-webhook"
 	// DefaultLeaderElectionName is the name of the Lease.
 	DefaultLeaderElectionName = "capmgr"
 )
@@ -46,6 +51,14 @@ func SetDefaults(c *CapacityManagerConfiguration) {
 	if c.Scheduling.MaxVictims == nil {
 		most := int32(DefaultMaxVictims)
 		c.Scheduling.MaxVictims = &most
+	}
+	if c.Ray.AskHeads == nil {
+		ask := true
+		c.Ray.AskHeads = &ask
+	}
+	if w := c.Webhook; w != nil {
+		w.Port = cmp.Or(w.Port, DefaultWebhookPort)
+		w.Service = cmp.Or(w.Service, DefaultWebhookService)
 	}
 	for i := range c.NodeGroups {
 		g := &c.NodeGroups[i]

@@ -48,6 +48,16 @@ queues:
       preferScaleUpFor: 4m
 `
 
+func TestTheWebhooksDefaults(t *testing.T) {
+	config, err := Decode([]byte(header + "webhook: {}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&WebhookConfiguration{Port: 9443, Service: "capmgr-webhook"}, config.Webhook); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	config, err := Decode([]byte(group))
 	if err != nil {
@@ -59,6 +69,7 @@ func TestDefaults(t *testing.T) {
 		LeaderElection:  LeaderElection{Namespace: "capmgr-system", Name: "capmgr"},
 		ObserveInterval: duration(10 * time.Second),
 		Scheduling:      Scheduling{MaxVictims: ptr(int32(256)), DecisionBudget: duration(time.Second)},
+		Ray:             RayConfiguration{AskHeads: ptr(true)},
 		NodeGroups: []NodeGroup{{
 			Name: "g5-xlarge-a", Provider: ProviderAWS,
 			AWS:      &AWSNodeGroup{AutoScalingGroup: "ray-g5-xlarge-us-east-1a"},

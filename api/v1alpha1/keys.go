@@ -52,6 +52,34 @@ const (
 	// DesiredMaxReplicasAnnotation, on a RayCluster with in-tree autoscaling, keeps
 	// the user's maxReplicas, "group=n,group=n", while capmgr holds them lower.
 	DesiredMaxReplicasAnnotation = "capmgr.io/desired-max-replicas"
+	// WorkersAnnotation, on a RayCluster, is capmgr's own record as JSON: what it last
+	// wrote into each worker group, and which workers it named. What differs from it
+	// was written by somebody else.
+	WorkersAnnotation = "capmgr.io/workers"
+	// ContentionAnnotation, on a RayCluster, is capmgr's own record as JSON of who
+	// writes the same fields, and until when capmgr leaves them alone.
+	ContentionAnnotation = "capmgr.io/contention"
+	// ElasticAnnotation, on a RayCluster or the RayJob or RayService above it, with the
+	// value ElasticOpportunistic, lets worker groups grow beyond the replicas that were
+	// asked for, up to maxReplicas, on room that is there; nothing is bought for it.
+	ElasticAnnotation = "capmgr.io/elastic"
+	// ElasticOpportunistic is the value of ElasticAnnotation.
+	ElasticOpportunistic = "opportunistic"
+	// HoldAnnotation, on a RayJob, with the value HoldSuspend, keeps the job suspended,
+	// without pods, until it is granted. Absent: as the configuration says of its queue.
+	HoldAnnotation = "capmgr.io/hold"
+	// HoldSuspend is the value of HoldAnnotation.
+	HoldSuspend = "suspend"
+	// HoldNever, as the value of HoldAnnotation, overrides the configuration of the queue.
+	HoldNever = "never"
+	// SuspensionAnnotation says why capmgr suspended the object that it is on. Written
+	// by capmgr only, and taken off when it resumes; without it, a suspension is the
+	// user's and stays.
+	SuspensionAnnotation = "capmgr.io/suspension"
+	// IdleAfterAnnotation, on a RayCluster, is a Go duration. When nothing has run there
+	// for so long by Ray's own account, idle workers beyond the minimum leave; after
+	// twice as long the cluster is suspended, never deleted. Absent: never.
+	IdleAfterAnnotation = "capmgr.io/idle-after"
 	// ExpectedRuntimeAnnotation, on a gang's owner, is a Go duration; work that ends
 	// in time may run ahead of a reservation.
 	ExpectedRuntimeAnnotation = "capmgr.io/expected-runtime"

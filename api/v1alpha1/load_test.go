@@ -36,7 +36,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"NotAnObject": {
 			reason: "one line tells it; missing fields are not listed as well",
 			in:     "- a\n",
-			want:   "must be an object with the fields apiVersion, aws, defaultQueue, defaults, kind, leaderElection, limits, nodeGroups, observeInterval, queues, schedulerNames, scheduling, not a list",
+			want:   "must be an object with the fields apiVersion, aws, defaultQueue, defaults, kind, leaderElection, limits, nodeGroups, observeInterval, queues, ray, schedulerNames, scheduling, webhook, not a list",
 		},
 		"SecondDocument": {
 			reason: "a YAML reader would silently stop at the separator",
@@ -78,6 +78,26 @@ func TestDecodeRefuses(t *testing.T) {
 			reason: "a decision takes time",
 			in:     header + "scheduling: {decisionBudget: 0s}\n",
 			want:   "scheduling.decisionBudget: must be longer than 0s, not 0s; leave it out for the default",
+		},
+		"UnknownHold": {
+			reason: "there is one way to hold, and one not to",
+			in:     header + "queues: {team-a: {hold: gate}}\n",
+			want:   `queues.team-a.hold: must be suspend or never, not "gate"; leave it out to inherit`,
+		},
+		"HalfACertificate": {
+			reason: "a client certificate is of three files",
+			in:     header + "ray: {tls: {caFile: /ca.pem, certFile: /cert.pem}}\n",
+			want:   "ray.tls.keyFile: required; name a PEM file",
+		},
+		"WebhookPort": {
+			reason: "ports end at 65535",
+			in:     header + "webhook: {port: 70000}\n",
+			want:   "webhook.port: must be a port from 1 to 65535, not 70000",
+		},
+		"WebhookHost": {
+			reason: "the certificate is made for it",
+			in:     header + "webhook: {hosts: [\"https://x\"]}\n",
+			want:   `webhook.hosts[0]: "https://x" is neither a name nor an address`,
 		},
 		"DuplicateField": {
 			reason: "of two values one would silently not count",

@@ -28,7 +28,10 @@ func Validate(c *CapacityManagerConfiguration) field.ErrorList {
 		path := child(queues, name)
 		v.objectName(name, path)
 		v.scaling(c.Queues[name].Scaling, path.Child("scaling"))
+		v.hold(c.Queues[name].Hold, path.Child("hold"))
 	}
+	v.rayTLS(field.NewPath("ray", "tls"))
+	v.webhook(field.NewPath("webhook"))
 	v.aws(field.NewPath("aws"))
 	v.positive(c.ObserveInterval, field.NewPath("observeInterval"))
 	return v.errs

@@ -79,6 +79,8 @@ func checkServer(config *rest.Config) error {
 		{queuev2.GroupVersion, "Queue", "apply deploy/base"},
 		{v1alpha1.GroupVersion, "CapacityRequest", "apply deploy/base"},
 		{rayv1.GroupVersion, "RayCluster", "install KubeRay"},
+		{rayv1.GroupVersion, "RayJob", "install KubeRay"},
+		{rayv1.GroupVersion, "RayService", "install KubeRay"},
 	} {
 		list, err := client.ServerResourcesForGroupVersion(need.gv.String())
 		if err != nil && !apierrors.IsNotFound(err) {

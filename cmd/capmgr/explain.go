@@ -11,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	"github.com/spf13/cobra"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -27,14 +29,16 @@ func newExplainCommand() *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
 	var config string
 	cmd := &cobra.Command{
-		Use:   "explain (raycluster|pod|nodegroup)/NAME",
+		Use:   "explain (raycluster|rayjob|rayservice|pod|nodegroup)/NAME",
 		Short: "Say why a workload runs or waits, what is being done, and what you can do",
-		Long: `Prints the verdict on a workload, as the manager wrote it, and what was bought for it.
+		Long: `Prints the verdict on a workload, as the manager wrote it, and what was bought for it. Of a RayService
+that is being upgraded it prints what its user waits for first, then the cluster that serves.
 
 Of a node group it prints its members and who holds them, its bounds, its price, how long its nodes
 take to boot, and what the cloud refuses and until when. It reads the cluster and the cloud for that,
 as the manager does, and needs its configuration.`,
 		Example: `  capmgr explain raycluster/train
+  capmgr explain rayjob/nightly
   capmgr explain -n team-a pod/train-gpu-worker-x7k2p
   capmgr explain nodegroup/g5-xlarge-a --config config.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -108,10 +112,14 @@ func explain(ctx context.Context, out io.Writer, c client.Client, namespace, wha
 	switch strings.ToLower(kind) {
 	case "raycluster", "rayclusters", "rayclusters.ray.io":
 		v, err = ofRayCluster(ctx, c, namespace, name)
+	case "rayjob", "rayjobs", "rayjobs.ray.io":
+		v, err = ofRayJob(ctx, c, namespace, name)
+	case "rayservice", "rayservices", "rayservices.ray.io":
+		return explainService(ctx, out, c, namespace, name, now)
 	case "pod", "pods", "po":
 		v, err = ofPod(ctx, c, namespace, name)
 	default:
-		return fmt.Errorf("kind %q cannot be explained: raycluster, pod or nodegroup", kind)
+		return fmt.Errorf("kind %q cannot be explained: raycluster, rayjob, rayservice, pod or nodegroup", kind)
 	}
 	if err != nil {
 		return err
@@ -120,20 +128,75 @@ func explain(ctx context.Context, out io.Writer, c client.Client, namespace, wha
 	return printRequests(ctx, out, c, v.Gang)
 }
 
+// ofRayCluster explains a RayCluster; one that runs for a RayJob, by the job.
 func ofRayCluster(ctx context.Context, c client.Client, namespace, name string) (plan.Verdict, error) {
 	rc := &rayv1.RayCluster{}
 	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, rc); err != nil {
 		return plan.Verdict{}, fmt.Errorf("read raycluster %s/%s: %w", namespace, name, err)
 	}
-	text := rc.Annotations[v1alpha1.VerdictAnnotation]
+	if ref := metav1.GetControllerOf(rc); ref != nil && ref.Kind == "RayJob" {
+		return ofRayJob(ctx, c, namespace, ref.Name)
+	}
+	return stored("RayCluster", rc)
+}
+
+func ofRayJob(ctx context.Context, c client.Client, namespace, name string) (plan.Verdict, error) {
+	j := &rayv1.RayJob{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, j); err != nil {
+		return plan.Verdict{}, fmt.Errorf("read rayjob %s/%s: %w", namespace, name, err)
+	}
+	if cluster := j.Spec.ClusterSelector[ray.ClusterLabel]; cluster != "" {
+		return ofRayCluster(ctx, c, namespace, cluster)
+	}
+	if rayv1.IsJobDeploymentTerminal(j.Status.JobDeploymentStatus) && j.Annotations[v1alpha1.VerdictAnnotation] == "" {
+		return plan.Verdict{}, fmt.Errorf("rayjob %s/%s is over: %s", namespace, name, j.Status.JobDeploymentStatus)
+	}
+	return stored("RayJob", j)
+}
+
+// explainService explains the clusters of a RayService, the one that its user waits for first.
+func explainService(ctx context.Context, out io.Writer, c client.Client, namespace, name string, now time.Time) error {
+	s := &rayv1.RayService{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, s); err != nil {
+		return fmt.Errorf("read rayservice %s/%s: %w", namespace, name, err)
+	}
+	var clusters []string
+	for _, cluster := range []string{s.Status.PendingServiceStatus.RayClusterName, s.Status.ActiveServiceStatus.RayClusterName} {
+		if cluster != "" {
+			clusters = append(clusters, cluster)
+		}
+	}
+	if len(clusters) == 0 {
+		return fmt.Errorf("rayservice %s/%s has no RayCluster yet: KubeRay makes it; look at the events of the RayService", namespace, name)
+	}
+	for k, cluster := range clusters {
+		v, err := ofRayCluster(ctx, c, namespace, cluster)
+		if err != nil {
+			return err
+		}
+		if k > 0 {
+			fmt.Fprintln(out)
+		}
+		printVerdict(out, v, now)
+		if err := printRequests(ctx, out, c, v.Gang); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored is the verdict that the manager wrote on an object.
+func stored(kind string, o client.Object) (plan.Verdict, error) {
+	what := fmt.Sprintf("%s %s/%s", strings.ToLower(kind), o.GetNamespace(), o.GetName())
+	text := o.GetAnnotations()[v1alpha1.VerdictAnnotation]
 	if text == "" {
-		return plan.Verdict{}, fmt.Errorf("raycluster %s/%s has no verdict: capmgr is not running, or another scheduler serves it", namespace, name)
+		return plan.Verdict{}, fmt.Errorf("%s has no verdict: capmgr is not running, or another scheduler serves it", what)
 	}
 	v, err := plan.ParseVerdict(text)
 	if err != nil {
-		return plan.Verdict{}, fmt.Errorf("raycluster %s/%s: %w", namespace, name, err)
+		return plan.Verdict{}, fmt.Errorf("%s: %w", what, err)
 	}
-	v.Gang = plan.Owner{APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster", Namespace: namespace, Name: name, UID: string(rc.UID)}
+	v.Gang = plan.Owner{APIVersion: rayv1.GroupVersion.String(), Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName(), UID: string(o.GetUID())}
 	return v, nil
 }
 
@@ -145,6 +208,12 @@ func ofPod(ctx context.Context, c client.Client, namespace, name string) (plan.V
 	}
 	if ref := metav1.GetControllerOf(pod); ref != nil && ref.Kind == "RayCluster" {
 		return ofRayCluster(ctx, c, namespace, ref.Name)
+	}
+	if job, err := submittedFor(ctx, c, pod); err != nil || job != "" {
+		if err != nil {
+			return plan.Verdict{}, err
+		}
+		return ofRayJob(ctx, c, namespace, job)
 	}
 	v := plan.Verdict{Gang: plan.Owner{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name, UID: string(pod.UID)}}
 	v.Queue = pod.Labels[v1alpha1.QueueLabel]
@@ -159,6 +228,22 @@ func ofPod(ctx context.Context, c client.Client, namespace, name string) (plan.V
 		}
 	}
 	return v, fmt.Errorf("pod %s/%s has no verdict: capmgr is not running, or another scheduler serves it", namespace, name)
+}
+
+// submittedFor names the RayJob that a pod submits, or "".
+func submittedFor(ctx context.Context, c client.Client, pod *corev1.Pod) (string, error) {
+	ref := metav1.GetControllerOf(pod)
+	if ref == nil || ref.Kind != "Job" {
+		return "", nil
+	}
+	job := &batchv1.Job{}
+	if err := c.Get(ctx, client.ObjectKey{Namespace: pod.Namespace, Name: ref.Name}, job); err != nil {
+		return "", fmt.Errorf("read job %s/%s: %w", pod.Namespace, ref.Name, err)
+	}
+	if of := metav1.GetControllerOf(job); of != nil && of.Kind == "RayJob" {
+		return of.Name, nil
+	}
+	return "", nil
 }
 
 func printVerdict(out io.Writer, v plan.Verdict, now time.Time) {

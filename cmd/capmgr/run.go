@@ -80,15 +80,25 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", rc.Host, err)
 	}
+	runnables := []manager.Runnable{w, standby(w.observer.Run)}
+	executor := &execute.Executor{
+		Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
+		Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
+	}
+	asked, err := newHeads(config, w.mirror, w.kube)
+	if err != nil {
+		return err
+	}
+	if asked != nil {
+		executor.Heads = asked.poller
+		runnables = append(runnables, asked)
+	}
 	decide := &loop.Loop{
 		Mirror: w.mirror, Fit: w.fit, Log: log.WithName("loop"), Now: time.Now, Synced: w.awaitSync,
-		Budget: config.Scheduling.DecisionBudget.Duration,
-		Executor: &execute.Executor{
-			Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
-			Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
-		},
+		Budget:   config.Scheduling.DecisionBudget.Duration,
+		Executor: executor,
 	}
-	for _, r := range []manager.Runnable{w, standby(w.observer.Run), decide} {
+	for _, r := range append(runnables, decide) {
 		if err := mgr.Add(r); err != nil {
 			return fmt.Errorf("set up the manager: %w", err)
 		}
@@ -100,6 +110,9 @@ func run(ctx context.Context, o runOptions) error {
 		return nil
 	}); err != nil {
 		return fmt.Errorf("set up the manager: %w", err)
+	}
+	if err := serveWebhook(mgr, config, w.kube, w.mirror, log.WithName("webhook")); err != nil {
+		return fmt.Errorf("set up the webhook: %w", err)
 	}
 	log.Info("Starting", "version", version, "config", o.config, "nodeGroups", len(config.NodeGroups))
 	if err := mgr.Start(ctx); err != nil {

@@ -79,6 +79,8 @@ func (w *world) follow(ctx context.Context, custom cache.Cache) error {
 	}{
 		{&queuev2.Queue{}, w.mirror.Queues()},
 		{&rayv1.RayCluster{}, w.mirror.RayClusters()},
+		{&rayv1.RayJob{}, w.mirror.RayJobs()},
+		{&rayv1.RayService{}, w.mirror.RayServices()},
 		{&v1alpha1.CapacityRequest{}, w.mirror.CapacityRequests()},
 	} {
 		informer, err := custom.GetInformer(ctx, feed.object, cache.BlockUntilSynced(false))

@@ -71,6 +71,7 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
 // recorded, with the same tokens, and returns that were cut short. It also tidies up.
 func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
+	e.forgive(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })

@@ -32,9 +32,12 @@ type Executor struct {
 	Mirror    *state.Mirror
 	Observe   func(context.Context) error // reads the cloud into the mirror
 	Providers map[v1alpha1.Provider]cloud.Provider
+	Heads     Heads // nil: no head is asked, and workers are named without
 	Events    record.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
+
+	began time.Time // when the first plan came
 
 	mu       sync.Mutex
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
@@ -47,6 +50,9 @@ type Executor struct {
 // Execute takes a plan's steps in order. Steps that a newer view has overtaken are left out; an
 // error is returned for those that were tried and failed. ctx ends with the leadership.
 func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
+	if e.began.IsZero() {
+		e.began = e.Now()
+	}
 	var errs []error
 	terminate := map[string][]plan.TerminateNode{}
 	var binds []plan.Bind
@@ -63,6 +69,14 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 			errs = append(errs, e.grow(ctx, s))
 		case plan.Evict:
 			evictions = append(evictions, s)
+		case plan.Suspend:
+			errs = append(errs, e.suspend(ctx, s))
+		case plan.Resume:
+			errs = append(errs, e.resume(ctx, s))
+		case plan.Resize:
+			e.resize(ctx, s)
+		case plan.Ceiling:
+			e.moveCeiling(ctx, s)
 		case plan.Bind:
 			binds = append(binds, s)
 		case plan.Settle:

@@ -103,17 +103,16 @@ func (w *verdictWriter) lastReason(v plan.Verdict) plan.Reason {
 
 // publish writes a verdict on its owner, and an event when the dominant reason is another one.
 func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason) error {
-	var err error
-	if v.Gang.Kind == "Pod" {
-		err = e.publishOnPod(ctx, v)
-	} else {
-		err = e.annotate(ctx, v)
-	}
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("write verdict on %s: %w", v.Gang, err)
+	for _, o := range v.Objects() {
+		var err error
+		if o.Kind == "Pod" {
+			err = e.publishOnPod(ctx, v)
+		} else {
+			err = e.annotate(ctx, o, v.Text())
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("write verdict on %s: %w", o, err)
+		}
 	}
 	// That a gang runs is told by the Scheduled event of its bind.
 	if v.Reason != last && v.Reason != plan.Running {
@@ -121,7 +120,9 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 		if v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || v.Reason == plan.Suspended {
 			kind = "Normal"
 		}
-		e.event(v.Gang, kind, string(v.Reason), sentence(v))
+		for _, o := range v.Objects() {
+			e.event(o, kind, string(v.Reason), sentence(v))
+		}
 	}
 	return nil
 }
@@ -131,19 +132,19 @@ func sentence(v plan.Verdict) string {
 	return full[len(v.Reason)+2:] // an event carries its reason in a field of its own
 }
 
-func (e *Executor) annotate(ctx context.Context, v plan.Verdict) error {
+func (e *Executor) annotate(ctx context.Context, o plan.Owner, text string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid":         v.Gang.UID, // an object made anew under the same name is refused
-		"annotations": map[string]string{v1alpha1.VerdictAnnotation: v.Text()},
+		"uid":         o.UID, // an object made anew under the same name is refused
+		"annotations": map[string]string{v1alpha1.VerdictAnnotation: text},
 	}})
 	if err != nil {
 		return err
 	}
 	owner := &unstructured.Unstructured{}
-	owner.SetAPIVersion(v.Gang.APIVersion)
-	owner.SetKind(v.Gang.Kind)
-	owner.SetNamespace(v.Gang.Namespace)
-	owner.SetName(v.Gang.Name)
+	owner.SetAPIVersion(o.APIVersion)
+	owner.SetKind(o.Kind)
+	owner.SetNamespace(o.Namespace)
+	owner.SetName(o.Name)
 	return e.Client.Patch(ctx, owner, client.RawPatch(types.MergePatchType, patch))
 }
 

@@ -34,7 +34,8 @@ type Plan struct {
 	NextLook time.Time `json:"-"`
 }
 
-// Step is one effect: Book, GrowNodeGroup, Bind, Settle or TerminateNode.
+// Step is one effect: Book, GrowNodeGroup, Evict, Suspend, Resume, Bind, Resize, Ceiling, Settle or
+// TerminateNode.
 type Step interface {
 	// Kind is the step's name: "Book", "GrowNodeGroup", …
 	Kind() string

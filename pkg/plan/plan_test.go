@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -34,6 +35,18 @@ func TestStepsReadAsOneLine(t *testing.T) {
 		"Evict": {"who goes, and why", plan.Evict{Gang: train, Queue: "team-a", Whole: true, Pods: []plan.PodRef{{Name: "a"}, {Name: "b"}}, For: serve, Because: "for pod/ml/serve (queue team-b)"}, "Evict", "evict all of raycluster/ml/train (queue team-a) for pod/ml/serve (queue team-b): a, b"},
 		"EvictMembers": {"part of a gang is called so", plan.Evict{Gang: train, Queue: "team-a", Pods: []plan.PodRef{{Name: "b"}}, Because: "for x"}, "Evict",
 			"evict members of raycluster/ml/train (queue team-a) for x: b"},
+		"Grown": {"how many, and why", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 2, To: 4, Because: "its queue has room"}, "Resize",
+			"resize gpu of raycluster/ml/train from 2 to 4: its queue has room"},
+		"Shrunk": {"who goes", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 2, To: 1, Leavers: []plan.Leaver{{PodRef: plan.PodRef{Name: "a"}}}, Because: "for x"}, "Resize",
+			"resize gpu of raycluster/ml/train from 2 to 1 without a: for x"},
+		"Cleared": {"nobody else", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 1, To: 1, Gone: []string{"a", "b"}}, "Resize",
+			"clear the names of removed workers of gpu of raycluster/ml/train: a, b"},
+		"Adopted": {"nothing of the spec", plan.Resize{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 3, To: 3, Because: "so it is"}, "Resize",
+			"take 3 replicas of gpu of raycluster/ml/train for the wish: so it is"},
+		"Ceiling": {"how far the autoscaler may go", plan.Ceiling{Cluster: train, Group: plan.Group{Name: "gpu"}, From: 8, To: 2, Because: "its queue has no more"}, "Ceiling",
+			"move the ceiling of gpu of raycluster/ml/train from 8 to 2: its queue has no more"},
+		"Suspend":   {"why", plan.Suspend{Object: train, Because: "for x"}, "Suspend", "suspend raycluster/ml/train: for x"},
+		"Resume":    {"why", plan.Resume{Object: train, Because: "its turn has come"}, "Resume", "resume raycluster/ml/train: its turn has come"},
 		"Settle":    {"how far the request has come", plan.Settle{Namespace: "ml", Request: "train-1", State: plan.RequestFailed, Reason: "NodeLost", Message: "1 of 2 instances are gone"}, "Settle", "settle ml/train-1: Failed, NodeLost: 1 of 2 instances are gone"},
 		"Terminate": {"by name", plan.TerminateNode{Group: "g5", Instance: "i-1", Node: "n1", Because: "idle for 5m0s"}, "TerminateNode", "terminate i-1 (n1) of g5: idle for 5m0s"},
 		"NoNode":    {"an instance that never became a node", plan.TerminateNode{Group: "g5", Instance: "i-1", Because: "late"}, "TerminateNode", "terminate i-1 (no node) of g5: late"},
@@ -163,5 +176,41 @@ func TestOwnerIsTheGangsObject(t *testing.T) {
 	want := plan.Verdict{Gang: train, Queue: "team-a", Previous: "before"}
 	if diff := cmp.Diff(want, plan.VerdictFor(g, "team-a")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAListKeepsWhatOthersNamed(t *testing.T) {
+	r := plan.Resize{OldList: []string{"theirs", "ours-gone", "ours-left"}, Gone: []string{"ours-gone"}}
+	named := []plan.Leaver{{PodRef: plan.PodRef{Name: "new"}}, {PodRef: plan.PodRef{Name: "theirs"}}}
+	if diff := cmp.Diff([]string{"theirs", "ours-left", "new"}, r.NewList(named)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{}, plan.Resize{OldList: []string{"a"}, Gone: []string{"a"}}.NewList(nil)); diff != "" {
+		t.Errorf("a cleared list is empty, not absent (-want +got):\n%s", diff)
+	}
+}
+
+func TestVerdictsAreToldWhereUsersLook(t *testing.T) {
+	ref := func(kind, name, uid string) snapshot.Ref {
+		return snapshot.Ref{APIVersion: "ray.io/v1", Kind: kind, Namespace: "ml", Name: name, UID: uid}
+	}
+	job, cluster, service := ref("RayJob", "j", "j1"), ref("RayCluster", "j-x", "c1"), ref("RayService", "s", "s1")
+	cases := map[string]struct {
+		reason string
+		gang   snapshot.Gang
+		want   []plan.Owner
+	}{
+		"Alone":   {"a RayCluster is its own place", snapshot.Gang{UID: "c1", Cluster: cluster}, nil},
+		"Job":     {"a job's verdict is also its cluster's", snapshot.Gang{UID: "j1", Top: job, TellsTop: true, Cluster: cluster}, []plan.Owner{plan.Of(cluster)}},
+		"Held":    {"a job that waits has no cluster", snapshot.Gang{UID: "j1", Top: job, TellsTop: true}, nil},
+		"Service": {"a service shows what its user waits for", snapshot.Gang{UID: "c1", Top: service, TellsTop: true, Cluster: cluster}, []plan.Owner{plan.Of(service)}},
+		"Other":   {"and not what its other cluster says", snapshot.Gang{UID: "c1", Top: service, Cluster: cluster}, nil},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, plan.VerdictFor(&tc.gang, "q").Objects()[1:], cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
+			}
+		})
 	}
 }

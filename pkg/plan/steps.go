@@ -27,6 +27,11 @@ func (o Owner) Gang() snapshot.GangID {
 	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
 }
 
+// Of returns the owner that a reference names.
+func Of(r snapshot.Ref) Owner {
+	return Owner{r.APIVersion, r.Kind, r.Namespace, r.Name, r.UID}
+}
+
 // String is "kind/namespace/name" with the kind in lower case, as the CLI takes it.
 func (o Owner) String() string {
 	return strings.ToLower(o.Kind) + "/" + o.Namespace + "/" + o.Name

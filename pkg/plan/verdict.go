@@ -33,6 +33,7 @@ const (
 	WaitingForPreemption    Reason = "WaitingForPreemption" // others are being evicted for it
 	BindRejected            Reason = "BindRejected"         // the API server refused to bind
 	BackingOff              Reason = "BackingOff"           // failed lately; tried again later
+	FieldContention         Reason = "FieldContention"      // somebody else writes the fields that capmgr writes
 )
 
 // Verdict says of one gang where it stands and why.
@@ -47,6 +48,8 @@ type Verdict struct {
 	ETA time.Time `json:"eta,omitzero"` // when it is expected to go on; zero when unknown
 
 	Reserved time.Time `json:"reserved,omitzero"` // for when room is reserved for it; zero when none is
+
+	Also [2]Owner `json:"-"` // further objects that it is written on, where its users look for it; zero: none
 
 	Early    bool   `json:"-"` // too soon to tell anyone: it is likely to change by itself in seconds
 	Previous string `json:"-"` // the verdict as last written on the owner
@@ -132,5 +135,23 @@ func (v Verdict) Pending() bool { return v.Reason != Running && v.Reason != Susp
 
 // VerdictFor starts a verdict about a gang.
 func VerdictFor(g *snapshot.Gang, queue string) Verdict {
-	return Verdict{Gang: OwnerOf(g), Queue: queue, Previous: g.LastVerdict}
+	v := Verdict{Gang: OwnerOf(g), Queue: queue, Previous: g.LastVerdict}
+	if g.Cluster.UID != "" && g.Cluster.UID != g.UID {
+		v.Also[0] = Of(g.Cluster)
+	}
+	if g.TellsTop && g.Top.UID != g.UID {
+		v.Also[1] = Of(g.Top)
+	}
+	return v
+}
+
+// Objects are all that the verdict is written on, the gang's owner first.
+func (v Verdict) Objects() []Owner {
+	out := []Owner{v.Gang}
+	for _, o := range v.Also {
+		if o.UID != "" {
+			out = append(out, o)
+		}
+	}
+	return out
 }

@@ -6,10 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,63 +24,51 @@ const (
 	ReplicaLabel = "ray.io/worker-group-replica-name"
 )
 
+// SubmitterGroup is the group of the pod that submits a RayJob's job from outside of its RayCluster.
+const SubmitterGroup = "submitter"
+
 // Groups returns the groups of a RayCluster's gang, the head first, or an error that says which
-// field makes it impossible. requests computes what one pod of a template asks for.
+// field makes it impossible. requests computes what one pod asks for.
 //
 // The minimum of a worker group is, in this order: what the annotation capmgr.io/min-replicas says;
 // its minReplicas where that is set; nothing where Ray's own autoscaler decides; else all its
-// replicas, because who asks for a fixed cluster expects all of it together.
+// replicas, because who asks for a fixed cluster expects all of it together. All are the user's
+// replicas: those that capmgr has lowered count as they were.
 func Groups(rc *rayv1.RayCluster, requests func(*corev1.Pod) snapshot.Resources) ([]snapshot.Group, error) {
-	override, err := parseMinReplicas(rc.Annotations[v1alpha1.MinReplicasAnnotation])
+	override, err := ParseCounts(rc.Annotations[v1alpha1.MinReplicasAnnotation])
 	if err != nil {
 		return nil, fmt.Errorf("annotation %s: %w", v1alpha1.MinReplicasAnnotation, err)
 	}
-	groups := []snapshot.Group{{
-		Name: HeadGroup, Min: 1, Want: 1,
-		Request: ofTemplate(rc.Spec.HeadGroupSpec.Template, requests),
-	}}
+	workers, err := WorkersOf(rc)
+	if err != nil {
+		return nil, err
+	}
+	head := HeadTemplate(rc)
+	groups := []snapshot.Group{{Name: HeadGroup, Min: 1, Want: 1, Request: requests(head), Template: &snapshot.Pod{Object: head}}}
 	for i := range rc.Spec.WorkerGroupSpecs {
-		w := &rc.Spec.WorkerGroupSpecs[i]
-		hosts := max(1, int(w.NumOfHosts))
-		want, least := workers(rc, w)
-		if n, ok := override[w.GroupName]; ok {
-			least = min(n, want)
-			delete(override, w.GroupName)
+		name := rc.Spec.WorkerGroupSpecs[i].GroupName
+		template := WorkerTemplate(rc, i)
+		g := snapshot.Group{Name: name, Request: requests(template), Template: &snapshot.Pod{Object: template}}
+		if w := workers[i]; w != nil {
+			least := w.Least
+			if n, ok := override[name]; ok {
+				least = min(n, w.Wish)
+			} else if least == 0 && !autoscaled(&rc.Spec) {
+				least = w.Wish
+			}
+			g.Min, g.Want = least*w.Hosts, min(max(w.Replicas, w.Least), w.Most)*w.Hosts
+			g.Want = max(g.Want, g.Min)
+			if ScalerOf(rc) != snapshot.ScaledByNobody {
+				g.Workers = w
+			}
 		}
-		groups = append(groups, snapshot.Group{
-			Name: w.GroupName, Min: least * hosts, Want: want * hosts,
-			Request: ofTemplate(w.Template, requests),
-		})
+		delete(override, name)
+		groups = append(groups, g)
 	}
 	if unknown := slices.Sorted(maps.Keys(override)); len(unknown) > 0 {
 		return nil, fmt.Errorf("annotation %s names the group %q, which the RayCluster does not have", v1alpha1.MinReplicasAnnotation, unknown[0])
 	}
 	return groups, nil
-}
-
-// workers returns the replicas that a worker group asks for, clamped as KubeRay clamps them, and
-// the fewest that it starts with.
-func workers(rc *rayv1.RayCluster, w *rayv1.WorkerGroupSpec) (want, least int) {
-	if w.Suspend != nil && *w.Suspend {
-		return 0, 0
-	}
-	value := func(p *int32, unset int32) int32 {
-		if p == nil {
-			return unset
-		}
-		return *p
-	}
-	floor, ceiling := value(w.MinReplicas, 0), value(w.MaxReplicas, math.MaxInt32)
-	n := min(max(value(w.Replicas, 0), floor), ceiling)
-	autoscaled := rc.Spec.EnableInTreeAutoscaling != nil && *rc.Spec.EnableInTreeAutoscaling
-	if floor == 0 && !autoscaled {
-		return int(n), int(n)
-	}
-	return int(n), int(floor)
-}
-
-func ofTemplate(t corev1.PodTemplateSpec, requests func(*corev1.Pod) snapshot.Resources) snapshot.Resources {
-	return requests(&corev1.Pod{ObjectMeta: t.ObjectMeta, Spec: t.Spec})
 }
 
 // Suspended says whether the RayCluster is to have no pods.
@@ -92,24 +77,4 @@ func Suspended(rc *rayv1.RayCluster) bool { return rc.Spec.Suspend != nil && *rc
 // Queue is the leaf queue that a labelled object asks for, or "".
 func Queue(labels map[string]string) string {
 	return cmp.Or(labels[v1alpha1.QueueLabel], labels[v1alpha1.LegacyQueueLabel])
-}
-
-// parseMinReplicas reads "group=n,group=n".
-func parseMinReplicas(text string) (map[string]int, error) {
-	out := map[string]int{}
-	if text == "" {
-		return out, nil
-	}
-	for _, part := range strings.Split(text, ",") {
-		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		n, err := strconv.ParseUint(value, 10, 31)
-		if !ok || name == "" || err != nil {
-			return nil, fmt.Errorf("%q is not of the form group=n", part)
-		}
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("the group %q appears twice", name)
-		}
-		out[name] = int(n)
-	}
-	return out, nil
 }

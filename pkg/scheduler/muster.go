@@ -122,7 +122,8 @@ func (m *muster) queues() bool {
 // answer is the verdict on the gang, in words that may be about another gang like it. What has not changed
 // since the last decision stays the same value.
 func (m *muster) answer(v plan.Verdict) {
-	v.Gang, v.Previous = plan.OwnerOf(m.gang), m.gang.LastVerdict
+	own := plan.VerdictFor(m.gang, m.gang.Queue)
+	v.Gang, v.Previous, v.Also = own.Gang, own.Previous, own.Also
 	if m.verdict == nil || *m.verdict != v {
 		news := v // v itself stays where it is
 		m.verdict, m.like = &news, nil

@@ -45,6 +45,29 @@ type Gang struct {
 
 	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
 
+	Cluster  Ref  // the RayCluster whose worker groups these are; its UID is "" while there is none yet
+	Top      Ref  // the RayJob or RayService that it runs for; zero where its owner is the top
+	TellsTop bool // its verdict is also Top's: of two clusters of one RayService, only one's is
+
+	Scaler        Scaler
+	Opportunistic bool // its worker groups may grow beyond the wish, up to their ceilings, on room that is there
+
+	ContendedUntil time.Time // somebody else writes the same fields: nothing is written before; zero: nobody does
+	ContendedBy    string    // who, by the name under which they write
+
+	// Holds: it waits suspended, without pods, until it is granted. Held: it is suspended by capmgr
+	// at this moment, for that or because others needed its room, and a Resume lets it go on. A gang
+	// that its user suspended is Suspended and not Held.
+	Holds       bool
+	Held        bool
+	Suspendable Ref // the object that may be suspended to stop it; zero: its pods must be evicted
+
+	Surge  bool // the second cluster of a RayService that is being upgraded
+	Serves bool // the cluster that serves the requests of a RayService
+
+	IdleAfter time.Duration // how long it may idle before it shrinks to its minimum; zero: for ever
+	Heard     *Heard        // nil: its head is not asked
+
 	Attempts    int32  // acquisitions of nodes made for it so far
 	LastVerdict string // the verdict as it was last written on the owner; see plan.Verdict.Text
 }
@@ -56,6 +79,12 @@ type Group struct {
 	Want int // pods that the owner's spec asks for; never below Min
 
 	Request Resources // of one pod, from the owner's template
+
+	// Steady: its pods leave only with the whole gang, although they are beyond the minimum.
+	Steady bool
+
+	Workers  *Workers // nil where nobody resizes it
+	Template *Pod     // a pod of it that does not exist yet: no UID, name or node; nil where unknown
 }
 
 // MinMember is how many pods the gang needs, over all groups.
@@ -86,6 +115,8 @@ type Pod struct {
 	// Unit is equal for pods that come and go together: the hosts of one multi-host replica. "" for a
 	// pod that is a unit of its own.
 	Unit string
+
+	Ray *RayNode // nil where its head did not tell of it
 
 	Node        string    // where it is bound; "" while it waits
 	Started     time.Time // when it was bound or began to run; zero while it waits

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +17,7 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/ray"
+	"github.com/capmgr/capmgr/pkg/ray/gcs"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -32,6 +32,9 @@ func (b *builder) gangs() {
 		for uid := range b.m.clusters {
 			k.units[uid] = true
 		}
+		for uid := range b.m.rayJobs {
+			k.units[uid] = true
+		}
 	}
 	b.passing()
 	attempts := map[string]int32{}
@@ -40,23 +43,21 @@ func (b *builder) gangs() {
 		attempts[uid] = max(attempts[uid], r.Spec.Attempt)
 	}
 	var gone, made []*snapshot.Gang
-	for key := range k.units {
+	changed := b.families()
+	for key := range changed {
 		u := k.unit[key]
-		if u == nil {
-			u = &unit{}
-			k.unit[key] = u
-		}
 		gone = append(gone, u.gangs...)
-		u.gangs = b.gangsOf(key, u)
+		u.gangs = nil
+		if u.root == key {
+			u.gangs = b.gangsOf(key)
+		}
 		made = append(made, u.gangs...)
 		for _, g := range u.gangs {
 			g.Attempts = attempts[g.UID]
 			b.complete(g)
 		}
-		if len(u.pods)+len(u.gangs) == 0 {
-			delete(k.unit, key)
-		}
 	}
+	b.prune(changed)
 	k.gangs = merged(k.gangs, gone, made, gangName)
 	b.s.Gangs = k.gangs
 	for _, g := range gone {
@@ -85,33 +86,49 @@ func (b *builder) passing() {
 			k.units[key] = true
 		}
 	}
+	for uid, h := range b.m.heard {
+		if h.fresh != h.answer.Fresh(b.s.Now, gcs.FreshWithin) {
+			k.units[uid] = true
+		}
+	}
 }
 
-// gangsOf finds the gang of every pod of a unit that capmgr schedules, from the UID of the pod's
+// gangsOf finds the gang of every pod of a family that capmgr schedules, from the UID of the pod's
 // controller: a label is the user's to write, an owner reference to an object with that UID is not.
-func (b *builder) gangsOf(key types.UID, u *unit) (gangs []*snapshot.Gang) {
-	rc, job := b.m.clusters[key], b.m.jobs[key]
-	slices.SortFunc(u.pods, func(x, y *pod) int { return cmp.Compare(x.object.UID, y.object.UID) })
+func (b *builder) gangsOf(root types.UID) (gangs []*snapshot.Gang) {
+	pods := b.podsOf(root)
+	rc, job := b.clusterOf(root), b.m.jobs[root]
 	var members []*snapshot.Pod
-	for _, in := range u.pods {
+	for _, in := range pods {
 		p := b.pod(in)
 		b.m.kept.publish(in, p)
 		switch {
 		case !in.ours:
-		case in.owner == key && rc != nil && rc.Namespace == p.Namespace, in.owner == key && job != nil && job.Namespace == p.Namespace && minMember(job) > 0:
+		case rc != nil && in.owner == rc.UID && rc.Namespace == p.Namespace:
+			p.Group = in.object.Labels[ray.GroupLabel]
 			members = append(members, p)
-		case in.ownerKind == "RayCluster":
-			// Its RayCluster has not been seen yet; alone it means nothing.
+		case b.submits(in, root):
+			p.Group = ray.SubmitterGroup
+			members = append(members, p)
+		case job != nil && in.owner == root && job.Namespace == p.Namespace && minMember(job) > 0:
+			members = append(members, p)
+		case in.ownerKind == "RayCluster", in.owner != "" && b.m.ofRayJob(in.owner):
+			// Its RayCluster has not been seen yet, or is not the one that its RayJob runs on any more;
+			// alone it means nothing.
 		default:
 			gangs = append(gangs, b.single(p))
 		}
 	}
-	if rc != nil {
+	switch {
+	case b.m.rayJobs[root] != nil:
+		if g := b.rayJob(b.m.rayJobs[root], rc, members); g != nil {
+			gangs = append(gangs, g)
+		}
+	case rc != nil:
 		if g := b.rayCluster(rc, members); g != nil {
 			gangs = append(gangs, g)
 		}
-	}
-	if job != nil && len(members) > 0 {
+	case job != nil && len(members) > 0:
 		gangs = append(gangs, b.job(job, members))
 	}
 	return gangs
@@ -130,7 +147,7 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: shapeOfPod(p, object.Labels[v1alpha1.PreemptibilityLabel]),
 		Groups:      []snapshot.Group{{Name: "pod", Min: 1, Want: 1, Request: p.Request}},
 		Members:     []*snapshot.Pod{p},
-		Runtime:     runtime(object.Annotations),
+		Runtime:     expectedRuntime(object.Annotations),
 		LastVerdict: object.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	if s := object.Spec.ActiveDeadlineSeconds; s != nil && g.Runtime == 0 {
@@ -157,9 +174,12 @@ func shapeOfPod(p *snapshot.Pod, preemptibility string) string {
 func anyZone(g *snapshot.Gang, annotations map[string]string) {
 	if annotations[v1alpha1.ZonesAnnotation] == v1alpha1.AnyZone {
 		g.AnyZone = true
-		g.Shape += "-any-zone"
+		g.Shape += anyZoneShape
 	}
 }
+
+// anyZoneShape ends the shape of a gang whose members may be in several zones.
+const anyZoneShape = "-any-zone"
 
 // minMember is how many pods a Job wants to start together; 0 when it does not say.
 func minMember(j *batchv1.Job) int {
@@ -176,7 +196,7 @@ func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
 		ID: gangID(j.Namespace, "Job", j.Name, string(j.UID)), APIVersion: "batch/v1", Kind: "Job",
 		Namespace: j.Namespace, Name: j.Name, UID: string(j.UID),
 		Queue: ray.Queue(j.Labels), Created: j.CreationTimestamp.Time,
-		Ending: j.DeletionTimestamp != nil || j.Status.Succeeded > 0, Grace: grace(j.Annotations), Runtime: runtime(j.Annotations),
+		Ending: j.DeletionTimestamp != nil || j.Status.Succeeded > 0, Grace: grace(j.Annotations), Runtime: expectedRuntime(j.Annotations),
 		Members: members, LastVerdict: j.Annotations[v1alpha1.VerdictAnnotation],
 	}
 	if s := j.Spec.ActiveDeadlineSeconds; s != nil && g.Runtime == 0 {
@@ -199,46 +219,6 @@ func (b *builder) job(j *batchv1.Job, members []*snapshot.Pod) *snapshot.Gang {
 	return g
 }
 
-// rayCluster is the gang of a RayCluster, or nil for one that another scheduler serves.
-func (b *builder) rayCluster(rc *rayv1.RayCluster, members []*snapshot.Pod) *snapshot.Gang {
-	queue := ray.Queue(rc.Labels)
-	if len(members) == 0 && queue == "" {
-		return nil
-	}
-	g := &snapshot.Gang{
-		ID: gangID(rc.Namespace, "RayCluster", rc.Name, string(rc.UID)), APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
-		Namespace: rc.Namespace, Name: rc.Name, UID: string(rc.UID),
-		Queue: queue, Created: rc.CreationTimestamp.Time, Suspended: ray.Suspended(rc),
-		Ending: rc.DeletionTimestamp != nil, Grace: grace(rc.Annotations), Runtime: runtime(rc.Annotations),
-		LastVerdict: rc.Annotations[v1alpha1.VerdictAnnotation],
-	}
-	groups, err := ray.Groups(rc, fit.Requests)
-	if err != nil {
-		g.Invalid = err.Error()
-	}
-	g.Groups = groups
-	for _, p := range members {
-		p.Gang = g.ID
-		p.Group = b.m.pods[types.UID(p.UID)].object.Labels[ray.GroupLabel]
-	}
-	rank := map[string]int{}
-	for i, grp := range groups {
-		rank[grp.Name] = i
-	}
-	slices.SortFunc(members, func(x, y *snapshot.Pod) int {
-		return cmp.Or(cmp.Compare(rank[x.Group], rank[y.Group]), x.Created.Compare(y.Created), cmp.Compare(x.Name, y.Name))
-	})
-	g.Members = members
-	var head *corev1.Pod
-	if len(members) > 0 {
-		head = b.m.pods[types.UID(members[0].UID)].object
-	}
-	b.rank(g, rc.Labels, head)
-	g.Shape = shapeOf(groups, members)
-	anyZone(g, rc.Annotations)
-	return g
-}
-
 // shapeOf is equal for gangs whose groups ask for the same pods in the same numbers.
 func shapeOf(groups []snapshot.Group, members []*snapshot.Pod) string {
 	class := map[string]string{}
@@ -249,6 +229,9 @@ func shapeOf(groups []snapshot.Group, members []*snapshot.Pod) string {
 	}
 	h := sha256.New()
 	for _, grp := range groups {
+		if class[grp.Name] == "" && grp.Template != nil {
+			class[grp.Name] = grp.Template.Class
+		}
 		fmt.Fprintf(h, "%s=%d:%s:%+v\n", grp.Name, grp.Min, class[grp.Name], grp.Request)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16]

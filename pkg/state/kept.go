@@ -18,24 +18,26 @@ type kept struct {
 	nodes    map[string]bool    // changed nodes
 
 	unit   map[types.UID]*unit
-	list   []*snapshot.Node           // by name
-	onNode map[string][]*snapshot.Pod // by UID; published, so it is copied before it is changed
-	copied map[string]bool            // those that this snapshot may change
-	gangs  []*snapshot.Gang           // by ID
+	family map[types.UID]map[types.UID]bool // the units that become one gang, by the unit that it is named after
+	list   []*snapshot.Node                 // by name
+	onNode map[string][]*snapshot.Pod       // by UID; published, so it is copied before it is changed
+	copied map[string]bool                  // those that this snapshot may change
+	gangs  []*snapshot.Gang                 // by ID
 
 	queues        []*snapshot.Queue // by name
 	queuesChanged bool
 }
 
-// unit is the pods that become gangs together: those of one owner, or one pod.
+// unit is the pods of one owner, or one pod. The units of one family become gangs together.
 type unit struct {
 	pods  []*pod
 	gangs []*snapshot.Gang
+	root  types.UID // the unit that its family is named after; often itself; "" before it was made
 }
 
 func newKept() kept {
 	return kept{all: true, units: map[types.UID]bool{}, nodes: map[string]bool{}, unit: map[types.UID]*unit{},
-		onNode: map[string][]*snapshot.Pod{}, copied: map[string]bool{}}
+		family: map[types.UID]map[types.UID]bool{}, onNode: map[string][]*snapshot.Pod{}, copied: map[string]bool{}}
 }
 
 // keyOf names the unit of a pod.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,13 +15,15 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/ray/demand"
+	"github.com/capmgr/capmgr/pkg/ray/gcs"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // TestSnapshotMakesAgainWhatChanged compares, after every event, the snapshot that is made from what
 // changed with one that is made from everything.
 func TestSnapshotMakesAgainWhatChanged(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		m := New(&v1alpha1.Config{SchedulerNames: []string{"capmgr"}})
 		now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -45,8 +48,11 @@ func TestSnapshotMakesAgainWhatChanged(t *testing.T) {
 
 func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	node := func() string { return fmt.Sprint("n", r.IntN(6)) }
-	owner := fmt.Sprint("j", r.IntN(5))
+	owner := fmt.Sprint([]string{"j", "sj"}[r.IntN(2)], r.IntN(5))
 	uid := types.UID(fmt.Sprint("p", r.IntN(20)))
+	if r.IntN(3) == 0 {
+		return rayEvent(r, m, now, fmt.Sprint("j", r.IntN(5)))
+	}
 	switch r.IntN(12) {
 	case 0:
 		m.Nodes().OnAdd(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node()},
@@ -97,4 +103,73 @@ func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	}
 	m.Pods().OnAdd(p, false)
 	return "pod"
+}
+
+// rayEvent changes one of Ray's objects, or what a head says.
+func rayEvent(r *rand.Rand, m *Mirror, now time.Time, name string) string {
+	controller := func() []metav1.OwnerReference {
+		kind := []string{"", "RayJob", "RayService"}[r.IntN(3)]
+		if kind == "" {
+			return nil
+		}
+		return []metav1.OwnerReference{{Kind: kind, UID: types.UID(fmt.Sprint(kind, r.IntN(3))), Controller: ptr.To(true)}}
+	}
+	meta := func(uid string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid), Labels: map[string]string{v1alpha1.QueueLabel: []string{"", "q"}[r.IntN(2)]}}
+	}
+	spec := rayv1.RayClusterSpec{WorkerGroupSpecs: []rayv1.WorkerGroupSpec{{GroupName: "w", Replicas: ptr.To(int32(r.IntN(3))), MaxReplicas: ptr.To[int32](4)}}} //nolint:gosec // small
+	switch top := fmt.Sprint(r.IntN(3)); r.IntN(9) {
+	case 0, 1:
+		rc := &rayv1.RayCluster{ObjectMeta: meta(name), Spec: spec}
+		if old := m.clusters[rc.UID]; old != nil { // who controls an object does not change
+			rc.OwnerReferences = old.OwnerReferences
+		} else {
+			rc.OwnerReferences = controller()
+		}
+		m.RayClusters().OnAdd(rc, false)
+		return "raycluster"
+	case 2:
+		if old := m.clusters[types.UID(name)]; old != nil {
+			m.RayClusters().OnDelete(old)
+		}
+		return "raycluster gone"
+	case 3:
+		j := &rayv1.RayJob{ObjectMeta: meta("RayJob" + top)}
+		j.Name = "RayJob" + top
+		if j.Spec.RayClusterSpec = &spec; r.IntN(3) == 0 {
+			j.Spec.RayClusterSpec, j.Spec.ClusterSelector = nil, map[string]string{"ray.io/cluster": name}
+		}
+		if old := m.rayJobs[j.UID]; old != nil {
+			j.Spec.ClusterSelector, j.Spec.RayClusterSpec = old.Spec.ClusterSelector, old.Spec.RayClusterSpec
+		}
+		j.Spec.Suspend, j.Status.RayClusterName = r.IntN(2) == 0, name
+		m.RayJobs().OnAdd(j, false)
+		return "rayjob"
+	case 4:
+		if old := m.rayJobs[types.UID("RayJob"+top)]; old != nil {
+			m.RayJobs().OnDelete(old)
+		}
+		return "rayjob gone"
+	case 5:
+		job := &batchv1.Job{ObjectMeta: meta("s" + name)}
+		if old := m.jobs[job.UID]; old != nil {
+			job.OwnerReferences = old.OwnerReferences
+		} else {
+			job.OwnerReferences = controller()
+		}
+		m.Jobs().OnAdd(job, false)
+		return "job of a rayjob"
+	case 6:
+		s := &rayv1.RayService{ObjectMeta: meta("RayService" + top)}
+		s.Status.ActiveServiceStatus.RayClusterName = name
+		m.RayServices().OnAdd(s, false)
+		return "rayservice"
+	case 7:
+		a := gcs.Answer{At: now.Add(-time.Duration(r.IntN(20)) * time.Second)}
+		a.State.Nodes = []demand.Node{{ID: "n", Pod: fmt.Sprint("p", r.IntN(20)), Group: "w", Status: demand.Idle, IdleFor: time.Minute}}
+		m.Hear(name, a)
+		return "heard"
+	}
+	m.Heads()
+	return "heads"
 }

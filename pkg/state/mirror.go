@@ -28,29 +28,36 @@ type Mirror struct {
 	schedulerNames map[string]bool
 	changed        chan struct{}
 
-	mu       sync.Mutex
-	rev      uint64
-	pods     map[types.UID]*pod
-	nodes    map[string]*corev1.Node
-	idle     map[string]time.Time   // by node: since when no pod but its own has been there
-	boots    map[string]boot        // by node
-	released map[string][]time.Time // by group: when idle nodes were given back
-	learned  map[string][]bootTime  // by group, oldest first
-	clusters map[types.UID]*rayv1.RayCluster
-	queues   map[string]*queuev2.Queue
-	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
-	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
-	groups   map[string]cloud.Group                  // by group name, as last observed
-	listed   map[string]bool                         // instances that the cloud has listed once, by ID
-	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
-	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
-	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
-	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
-	running  map[string]minima                       // by gang: the minimum with which it was last seen whole
-	short    map[string]time.Time                    // by gang: since when it runs below that
-	classes  map[string]*schedulingv1.PriorityClass
-	jobs     map[types.UID]*batchv1.Job
-	observed bool
+	mu        sync.Mutex
+	rev       uint64
+	pods      map[types.UID]*pod
+	nodes     map[string]*corev1.Node
+	idle      map[string]time.Time   // by node: since when no pod but its own has been there
+	boots     map[string]boot        // by node
+	released  map[string][]time.Time // by group: when idle nodes were given back
+	learned   map[string][]bootTime  // by group, oldest first
+	clusters  map[types.UID]*rayv1.RayCluster
+	rayJobs   map[types.UID]*rayv1.RayJob
+	services  map[types.UID]*rayv1.RayService
+	heard     map[types.UID]*heard                        // by RayCluster
+	named     map[types.NamespacedName]map[types.UID]bool // RayClusters by name
+	runs      map[types.UID]map[types.UID]bool            // RayClusters by the RayService that controls them
+	selecting map[types.NamespacedName]map[types.UID]bool // RayJobs by the RayCluster that they select
+	submit    map[types.UID]map[types.UID]bool            // Jobs by the RayJob that controls them
+	queues    map[string]*queuev2.Queue
+	requests  map[types.NamespacedName]*v1alpha1.CapacityRequest
+	past      map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
+	groups    map[string]cloud.Group                  // by group name, as last observed
+	listed    map[string]bool                         // instances that the cloud has listed once, by ID
+	assumed   map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
+	leaving   map[types.UID]bool                      // pods that capmgr evicted, until seen
+	held      map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
+	evicted   map[string]time.Time                    // by gang: when others were last evicted for it
+	running   map[string]minima                       // by gang: the minimum with which it was last seen whole
+	short     map[string]time.Time                    // by gang: since when it runs below that
+	classes   map[string]*schedulingv1.PriorityClass
+	jobs      map[types.UID]*batchv1.Job
+	observed  bool
 
 	kept kept
 }
@@ -82,6 +89,13 @@ func New(config *v1alpha1.Config) *Mirror {
 		released:       map[string][]time.Time{},
 		learned:        map[string][]bootTime{},
 		clusters:       map[types.UID]*rayv1.RayCluster{},
+		rayJobs:        map[types.UID]*rayv1.RayJob{},
+		services:       map[types.UID]*rayv1.RayService{},
+		heard:          map[types.UID]*heard{},
+		named:          map[types.NamespacedName]map[types.UID]bool{},
+		runs:           map[types.UID]map[types.UID]bool{},
+		selecting:      map[types.NamespacedName]map[types.UID]bool{},
+		submit:         map[types.UID]map[types.UID]bool{},
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		past:           map[types.UID]*v1alpha1.CapacityRequest{},

@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,8 +71,8 @@ func grace(annotations map[string]string) time.Duration {
 	return d
 }
 
-// runtime reads from annotations how long a gang's owner expects it to run; nonsense is ignored.
-func runtime(annotations map[string]string) time.Duration {
+// expectedRuntime reads from annotations how long a gang's owner expects it to run; nonsense is ignored.
+func expectedRuntime(annotations map[string]string) time.Duration {
 	d, err := time.ParseDuration(annotations[v1alpha1.ExpectedRuntimeAnnotation])
 	if err != nil {
 		return 0
@@ -79,21 +80,26 @@ func runtime(annotations map[string]string) time.Duration {
 	return max(0, d)
 }
 
-// ends says when a running gang is expected to end: so long after the last of its members started.
+// ends says when a running gang is expected to end: so long after it had its minimum.
 func ends(g *snapshot.Gang) {
-	var started time.Time
+	if g.Runtime == 0 {
+		return
+	}
+	var starts []time.Time
 	for _, p := range g.Members {
 		switch {
 		case p.Node == "" || p.Terminating:
 		case p.Started.IsZero():
 			return // bound a moment ago
-		case p.Started.After(started):
-			started = p.Started
+		default:
+			starts = append(starts, p.Started)
 		}
 	}
-	if !started.IsZero() && g.Runtime > 0 {
-		g.Ends = started.Add(g.Runtime)
+	if len(starts) == 0 {
+		return
 	}
+	slices.SortFunc(starts, time.Time.Compare)
+	g.Ends = starts[max(min(g.MinMember(), len(starts)), 1)-1].Add(g.Runtime)
 }
 
 // complete adds what only the mirror's memory knows: back-offs, evictions, and since when a running

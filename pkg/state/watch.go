@@ -82,14 +82,55 @@ func (m *Mirror) Queues() cache.ResourceEventHandler {
 // RayClusters returns the handler for the informer of RayClusters.
 func (m *Mirror) RayClusters() cache.ResourceEventHandler {
 	return handle(func(rc *rayv1.RayCluster) {
-		m.note(func() {
-			m.clusters[rc.UID] = rc
-			m.kept.units[rc.UID] = true
-		})
+		m.note(func() { m.putCluster(rc) })
 	}, func(rc *rayv1.RayCluster) {
+		m.note(func() { m.dropCluster(rc) })
+	})
+}
+
+// RayJobs returns the handler for the informer of RayJobs.
+func (m *Mirror) RayJobs() cache.ResourceEventHandler {
+	return handle(func(j *rayv1.RayJob) {
 		m.note(func() {
-			delete(m.clusters, rc.UID)
-			m.kept.units[rc.UID] = true
+			m.rayJobs[j.UID] = j
+			m.touchRayJob(j)
+			if on, selects := selectedBy(j); selects {
+				enlist(m.selecting, on, j.UID)
+			}
+		})
+	}, func(j *rayv1.RayJob) {
+		m.note(func() {
+			delete(m.rayJobs, j.UID)
+			m.touchRayJob(j)
+			if on, selects := selectedBy(j); selects {
+				delist(m.selecting, on, j.UID)
+			}
+		})
+	})
+}
+
+// touchRayJob marks what a RayJob that changed may have changed: its own gang, or that of the RayCluster
+// that it selects.
+func (m *Mirror) touchRayJob(j *rayv1.RayJob) {
+	m.kept.units[j.UID] = true
+	if on, selects := selectedBy(j); selects {
+		for uid := range m.named[on] {
+			m.kept.units[uid] = true
+		}
+	}
+}
+
+// RayServices returns the handler for the informer of RayServices.
+func (m *Mirror) RayServices() cache.ResourceEventHandler {
+	return handle(func(s *rayv1.RayService) {
+		m.note(func() {
+			m.services[s.UID] = s
+			m.kept.units[s.UID] = true
+		})
+	}, func(s *rayv1.RayService) {
+		m.note(func() {
+			delete(m.services, s.UID)
+			m.kept.units[s.UID] = true
 		})
 	})
 }
@@ -100,11 +141,17 @@ func (m *Mirror) Jobs() cache.ResourceEventHandler {
 		m.note(func() {
 			m.jobs[j.UID] = j
 			m.kept.units[j.UID] = true
+			if of := controlledBy(j, "RayJob"); of != "" {
+				enlist(m.submit, of, j.UID)
+			}
 		})
 	}, func(j *batchv1.Job) {
 		m.note(func() {
 			delete(m.jobs, j.UID)
 			m.kept.units[j.UID] = true
+			if of := controlledBy(j, "RayJob"); of != "" {
+				delist(m.submit, of, j.UID)
+			}
 		})
 	})
 }

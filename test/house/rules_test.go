@@ -37,8 +37,9 @@ var rules = []rule{
 			"pkg/fit":       {"pkg/snapshot"},
 			"pkg/ray":       {"pkg/ray", "pkg/snapshot", "api"},
 			"pkg/cloud":     {"pkg/cloud"},
+			"pkg/webhook":   {"pkg/snapshot", "pkg/ray", "api"},
 			"pkg/state":     {"pkg/snapshot", "pkg/fit", "pkg/ray", "pkg/cloud", "api"},
-			"pkg/execute":   {"pkg/snapshot", "pkg/plan", "pkg/fit", "pkg/ray", "pkg/cloud", "pkg/state", "api"},
+			"pkg/execute":   {"pkg/snapshot", "pkg/plan", "pkg/fit", "pkg/ray", "pkg/cloud", "pkg/state", "pkg/webhook", "api"},
 		}), importsNone([]string{"pkg"}, "cmd", "test", "tools")),
 		broken: []fixture{
 			{path: "pkg/scheduler", source: `import _ "github.com/capmgr/capmgr/pkg/fit"`},

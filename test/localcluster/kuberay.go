@@ -5,12 +5,18 @@ import (
 	"path/filepath"
 )
 
-// StartKubeRay installs KubeRay's CRDs and starts its operator with the given
-// batch scheduler integration, such as "kai-scheduler", or "" for none. The
-// operator reaches Ray's dashboards through the API server; to point it at a
-// fake one, name a proxy in extraEnv. CRDs that Options.CRDs already named (the
-// folder kuberay/crds of Options.Share) are not installed again.
-func (c *Cluster) StartKubeRay(ctx context.Context, batchScheduler string, extraEnv ...string) error {
+// KubeRay is how the operator is started.
+type KubeRay struct {
+	// BatchScheduler is the integration that it uses, such as "kai-scheduler"; "" for none.
+	BatchScheduler string
+	// Dashboards is the URL of an HTTP proxy that answers for Ray's dashboards. "": the operator
+	// reaches them through the API server.
+	Dashboards string
+}
+
+// StartKubeRay installs KubeRay's CRDs and starts its operator. CRDs that Options.CRDs already named
+// (the folder kuberay/crds of Options.Share) are not installed again.
+func (c *Cluster) StartKubeRay(ctx context.Context, k KubeRay) error {
 	if err := c.install(ctx, filepath.Join(c.share, "kuberay", "crds")); err != nil {
 		return err
 	}
@@ -24,14 +30,19 @@ func (c *Cluster) StartKubeRay(ctx context.Context, batchScheduler string, extra
 		name:  name,
 		ports: 2,
 		spec: func(ports []int) (ProcessSpec, error) {
-			return ProcessSpec{Path: filepath.Join(c.bin, name), Env: extraEnv, Args: []string{
+			p := ProcessSpec{Path: filepath.Join(c.bin, name), Args: []string{
 				"--kubeconfig=" + kubeconfig,
 				"--metrics-addr=" + address(ports[0]),
 				"--health-probe-bind-address=" + address(ports[1]),
 				"--enable-leader-election=false",
-				"--batch-scheduler=" + batchScheduler,
-				"--use-kubernetes-proxy",
-			}}, nil
+				"--batch-scheduler=" + k.BatchScheduler,
+			}}
+			if k.Dashboards != "" {
+				p.Env = []string{"HTTP_PROXY=" + k.Dashboards} // which the API server's loopback address does not use
+				return p, nil
+			}
+			p.Args = append(p.Args, "--use-kubernetes-proxy")
+			return p, nil
 		},
 		ready: func(ctx context.Context, ports []int) error {
 			return healthy(ctx, "http://"+address(ports[1])+"/readyz")

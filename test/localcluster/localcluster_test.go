@@ -131,8 +131,10 @@ func (s *scene) limitsServiceAccount(t *testing.T) {
 	}
 }
 
-func (s *scene) startsKWOK(t *testing.T)    { must(t, s.StartKWOK(t.Context())) }
-func (s *scene) startsKubeRay(t *testing.T) { must(t, s.StartKubeRay(t.Context(), "kai-scheduler")) }
+func (s *scene) startsKWOK(t *testing.T) { must(t, s.StartKWOK(t.Context())) }
+func (s *scene) startsKubeRay(t *testing.T) {
+	must(t, s.StartKubeRay(t.Context(), KubeRay{BatchScheduler: "kai-scheduler"}))
+}
 
 func (s *scene) readiesNode(t *testing.T) {
 	resources := corev1.ResourceList{

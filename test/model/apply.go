@@ -32,6 +32,14 @@ func (w *World) Apply(p *plan.Plan) error {
 			broken = append(broken, w.grow(s))
 		case plan.Settle:
 			w.settle(s)
+		case plan.Suspend:
+			broken = append(broken, w.turn(s, s.Object, true, string(s.Mode)))
+		case plan.Resume:
+			broken = append(broken, w.turn(s, s.Object, false, ""))
+		case plan.Resize:
+			broken = append(broken, w.resize(s))
+		case plan.Ceiling:
+			broken = append(broken, w.moveCeiling(s))
 		case plan.Evict, plan.Bind, plan.TerminateNode:
 		default:
 			broken = append(broken, fmt.Errorf("the model does not know the step %s", s.Kind()))
@@ -98,6 +106,8 @@ func (w *World) exists(o plan.Owner) bool {
 		return true
 	case "Pod":
 		return w.pods[key] != nil && string(w.pods[key].UID) == o.UID
+	case "RayJob":
+		return w.jobs[key] != nil && string(w.jobs[key].UID) == o.UID
 	}
 	return w.clusters[key] != nil && string(w.clusters[key].UID) == o.UID
 }
@@ -299,6 +309,12 @@ func (w *World) publish(verdicts []*plan.Verdict) {
 		key := types.NamespacedName{Namespace: v.Gang.Namespace, Name: v.Gang.Name}
 		if v.Gang.Kind == "Pod" || v.Early || !w.exists(v.Gang) || v.Text() == v.Previous {
 			continue // a pod's verdict is a condition in its status, which no decision reads
+		}
+		if v.Gang.Kind == "RayJob" {
+			j := w.jobs[key].DeepCopy()
+			metav1.SetMetaDataAnnotation(&j.ObjectMeta, v1alpha1.VerdictAnnotation, v.Text())
+			w.putRayJob(j)
+			continue
 		}
 		rc := w.clusters[key].DeepCopy()
 		metav1.SetMetaDataAnnotation(&rc.ObjectMeta, v1alpha1.VerdictAnnotation, v.Text())

@@ -36,6 +36,7 @@ type World struct {
 	nodes    map[string]*corev1.Node
 	queues   map[string]*queuev2.Queue
 	clusters map[types.NamespacedName]*rayv1.RayCluster
+	jobs     map[types.NamespacedName]*rayv1.RayJob
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
 
 	serial  uint64            // of objects: UIDs and resource versions
@@ -56,6 +57,7 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 		nodes:    map[string]*corev1.Node{},
 		queues:   map[string]*queuev2.Queue{},
 		clusters: map[types.NamespacedName]*rayv1.RayCluster{},
+		jobs:     map[types.NamespacedName]*rayv1.RayJob{},
 		requests: map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		decided:  map[uint64]uint64{},
 	}
@@ -75,6 +77,9 @@ func (w *World) Restart() {
 	w.changes++
 	for _, k := range sorted(w.queues) {
 		w.mirror.Queues().OnAdd(w.queues[k], true)
+	}
+	for _, k := range sortedNames(w.jobs) {
+		w.mirror.RayJobs().OnAdd(w.jobs[k], true)
 	}
 	for _, k := range sortedNames(w.clusters) {
 		w.mirror.RayClusters().OnAdd(w.clusters[k], true)

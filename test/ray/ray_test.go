@@ -3,10 +3,12 @@ package ray
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +34,8 @@ func TestDemandIdlenessAndDrain(t *testing.T) {
 	ray.worker(t, "idle-pod", "gpu-workers", "--num-cpus=1", "--num-gpus=1", `--labels={"zone":"c"}`)
 	head := ray.client(t, "")
 
-	ended := ray.run(t, "program.py")
+	end := ray.run(t, "program.py")
+	ended := sync.OnceFunc(end)
 	defer ended()
 	want := wanted()
 	var got demand.State
@@ -82,12 +85,59 @@ func TestDemandIdlenessAndDrain(t *testing.T) {
 		s := status(t, head)
 		_, idle := s.Node("idle-pod")
 		busy, there := s.Node("busy-pod")
-		if !idle && there && busy.Status == demand.Draining {
+		if !idle && there && busy.Status == demand.Draining && busy.IdleFor == 0 {
 			return ""
 		}
 		return cmp.Diff(demand.State{}, s)
 	})
 	ray.record(t, "drained")
+	// Who waits for a preempted node to finish waits for this: when its work ends, so does the node, long
+	// before its deadline.
+	ended()
+	within(t, "the preempted node to end itself when its work is done", func() string {
+		s := status(t, head)
+		if n, there := s.Node("busy-pod"); there {
+			return cmp.Diff(demand.Node{}, n)
+		}
+		return ""
+	})
+}
+
+// A poller hears of a real head what a client does, and asks it to drain over the same connection.
+func TestPoller(t *testing.T) {
+	ray := startHead(t)
+	ray.worker(t, "idle-pod", "workers", "--num-cpus=1")
+	p := gcs.NewPoller(gcs.Options{Every: 200 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Start(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	p.Watch([]gcs.Target{{UID: "u", Name: "a real Ray", Address: ray.address}})
+	var idle demand.Node
+	within(t, "the worker to be heard of as idle, and the head as well", func() string {
+		a, _ := p.Last("u")
+		n, _ := a.State.Node("idle-pod")
+		head, _ := a.State.Node("head-pod")
+		if idle = n; a.Fresh(time.Now(), gcs.FreshWithin) && n.Status == demand.Idle && n.IdleFor > 0 && head.Status == demand.Idle {
+			return ""
+		}
+		return fmt.Sprintf("%+v", a)
+	})
+	if d, err := p.Drain(t.Context(), "u", gcs.DrainRequest{Node: idle.ID, Reason: gcs.IdleTermination, Message: "test"}); err != nil || !d.Accepted {
+		t.Errorf("drain: %+v, %v", d, err)
+	}
+	within(t, "the worker to be gone", func() string {
+		a, _ := p.Last("u")
+		if _, there := a.State.Node("idle-pod"); there {
+			return cmp.Diff(demand.State{}, a.State)
+		}
+		return ""
+	})
 }
 
 func TestToken(t *testing.T) {

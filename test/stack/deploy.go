@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
 
@@ -29,6 +31,16 @@ func (s *Stack) deploy(ctx context.Context) error {
 	}
 	s.account, err = s.ServiceAccountKubeconfig(ctx, "capmgr-system", "capmgr")
 	return err
+}
+
+// AccountConfig is how capmgr's service account reaches the API server.
+func (s *Stack) AccountConfig() (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", s.account)
+	if err != nil {
+		return nil, fmt.Errorf("read the kubeconfig of capmgr's account: %w", err)
+	}
+	config.QPS = -1
+	return config, nil
 }
 
 // Render returns an overlay of deploy/ as one YAML stream.

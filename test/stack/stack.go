@@ -36,6 +36,8 @@ type Options struct {
 	AWS      *fakeaws.Config
 	// Config is capmgr's configuration file; "" takes deploy/kind/config.yaml.
 	Config string
+	// KubeRay is how the operator is started; nil: with its kai-scheduler integration.
+	KubeRay *localcluster.KubeRay
 	// WithoutKubeRay leaves the operator out, for tests that make their own pods.
 	WithoutKubeRay bool
 	// Audit notes every request of capmgr's service account and what came of it, in AuditLog.
@@ -106,7 +108,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	}{
 		{"clients", s.connect},
 		{"KWOK", s.StartKWOK},
-		{"the KubeRay operator", s.startKubeRay(o.WithoutKubeRay)},
+		{"the KubeRay operator", s.startKubeRay(o)},
 		{"deploy/kind", s.deploy},
 		{"the fake AWS", func(ctx context.Context) error { return s.startAWS(ctx, o.AWS) }},
 	}
@@ -119,12 +121,15 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	return s, nil
 }
 
-func (s *Stack) startKubeRay(without bool) func(context.Context) error {
+func (s *Stack) startKubeRay(o Options) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if without {
+		switch {
+		case o.WithoutKubeRay:
 			return nil
+		case o.KubeRay != nil:
+			return s.StartKubeRay(ctx, *o.KubeRay)
 		}
-		return s.StartKubeRay(ctx, "kai-scheduler")
+		return s.StartKubeRay(ctx, localcluster.KubeRay{BatchScheduler: "kai-scheduler"})
 	}
 }
 

@@ -32,6 +32,10 @@ type Shape struct {
 	Selector    []Selector // every one of them must hold of the node; the first choice where Ray has fallbacks
 }
 
+// AcceleratorPrefix marks a GPU's model among Ray's resources: a node has one of it, and a task that
+// insists on the model asks for a thousandth.
+const AcceleratorPrefix = "accelerator_type:"
+
 // Custom is a resource that the user invented.
 type Custom struct {
 	Name  string
@@ -42,7 +46,7 @@ type Custom struct {
 type Selector struct {
 	Key    string
 	Not    bool     // the label must have none of the values
-	Values []string // in Ray's order
+	Values []string // sorted
 }
 
 // Loose is so many alike that need not start together.

@@ -1,6 +1,9 @@
 package demand
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Group is a worker group as something to pack onto.
 type Group struct {
@@ -25,6 +28,9 @@ type Unmet struct {
 // order is the user's preference.
 //
 // Giving back is not its business: who is idle is in State.Nodes.
+//
+// A program may wait for any number of things, and a head may claim anything. So the work is bounded:
+// what it does not reach is unmet, and seen again in the next answer.
 func Wish(s *State, groups []Group) (map[string]int, []Unmet) {
 	p := newPacking(s, groups)
 	var unmet []Unmet
@@ -52,6 +58,7 @@ type packing struct {
 	groups   []Group
 	replicas []int // per group
 	hosts    []host
+	looks    *int // that are left
 }
 
 // host is a node with what is free on it.
@@ -65,9 +72,18 @@ func newHost(free, total Shape, labels map[string]string) host {
 	return host{free, labels, total.Memory > 0}
 }
 
+const (
+	// mostLooks is how often a shape is held against a node: tens of milliseconds.
+	mostLooks = 1_000_000
+	// mostGrown is how many replicas a group grows by at once.
+	mostGrown = 500
+)
+
 func newPacking(s *State, groups []Group) *packing {
-	p := &packing{groups: groups}
-	for _, g := range groups {
+	looks := mostLooks
+	p := &packing{groups: slices.Clone(groups), looks: &looks}
+	for i, g := range groups {
+		p.groups[i].Max = min(g.Max, g.Replicas+mostGrown)
 		p.replicas = append(p.replicas, g.Replicas)
 		coming := g.Replicas * g.hosts()
 		for _, n := range s.Nodes {
@@ -97,11 +113,15 @@ func (g Group) hosts() int { return max(1, g.Hosts) }
 
 // trial makes a copy to try something on.
 func (p *packing) trial() *packing {
-	return &packing{groups: p.groups, replicas: slices.Clone(p.replicas), hosts: slices.Clone(p.hosts)}
+	*p.looks -= len(p.hosts)
+	return &packing{groups: p.groups, replicas: slices.Clone(p.replicas), hosts: slices.Clone(p.hosts), looks: p.looks}
 }
 
 // placeGang places all bundles or changes nothing.
 func (p *packing) placeGang(g Gang) bool {
+	if *p.looks <= 0 {
+		return false
+	}
 	bundles := slices.Clone(g.Bundles)
 	slices.SortStableFunc(bundles, Compare)
 	t := p.trial()
@@ -128,18 +148,47 @@ func (p *packing) placeGang(g Gang) bool {
 
 // placeLoose places as many as it can and returns how many are left.
 func (p *packing) placeLoose(l Loose) (left int64) {
-	for left = l.Count; left > 0 && p.place(l.Shape, nil); left-- {
-		// What asks for nothing fills no node: where one of a million goes, all go.
-		if l.Shape.asksNothing() {
-			return 0
+	left = l.Count
+	if *p.looks <= 0 {
+		return left
+	}
+	*p.looks -= len(p.hosts)
+	for i := range p.hosts {
+		left -= p.fill(i, l.Shape, left)
+	}
+	for left > 0 {
+		grown := len(p.hosts)
+		if !p.place(l.Shape, nil) {
+			break
+		}
+		left--
+		for i := grown; i < len(p.hosts); i++ {
+			left -= p.fill(i, l.Shape, left)
 		}
 	}
 	return left
 }
 
+// fill puts as many of a shape on a node as fit, n at most.
+func (p *packing) fill(i int, s Shape, n int64) int64 {
+	if n <= 0 || !p.hosts[i].fits(s) {
+		return 0
+	}
+	n = min(n, p.hosts[i].times(s))
+	if !p.hosts[i].memory {
+		s.Memory = 0
+	}
+	p.hosts[i].free = p.hosts[i].free.minus(s.times(n))
+	return n
+}
+
 // place puts one shape on the first node with room, outside of those used, growing a group if none
 // has. It notes the node in used.
 func (p *packing) place(s Shape, used map[int]bool) bool {
+	if *p.looks <= 0 {
+		return false
+	}
+	*p.looks -= len(p.hosts)
 	for i := range p.hosts {
 		if !used[i] && p.hosts[i].fits(s) {
 			p.take(i, s, used)
@@ -205,7 +254,34 @@ func (h host) fits(s Shape) bool {
 	})
 }
 
-func (s Shape) asksNothing() bool { return s.IsZero() && len(s.Custom) == 0 }
+// times is how many of a shape that fits have room. What asks for nothing fills no node: all have.
+func (h host) times(s Shape) int64 {
+	n := int64(math.MaxInt64)
+	count := func(asked, free int64) {
+		if asked > 0 {
+			n = min(n, free/asked)
+		}
+	}
+	count(s.MilliCPU, h.free.MilliCPU)
+	count(s.MilliGPU, h.free.MilliGPU)
+	if h.memory {
+		count(s.Memory, h.free.Memory)
+	}
+	for _, c := range s.Custom {
+		count(c.Milli, milli(h.free.Custom, c.Name))
+	}
+	return n
+}
+
+// times is a shape so many times. What would overflow fits no node so often.
+func (s Shape) times(n int64) Shape {
+	s.MilliCPU, s.MilliGPU, s.Memory = s.MilliCPU*n, s.MilliGPU*n, s.Memory*n
+	s.Custom = slices.Clone(s.Custom)
+	for i := range s.Custom {
+		s.Custom[i].Milli *= n
+	}
+	return s
+}
 
 // minus returns what is left of s. Accelerator is a property, not an amount.
 func (s Shape) minus(o Shape) Shape {

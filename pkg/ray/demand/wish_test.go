@@ -2,8 +2,10 @@ package demand
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,5 +72,29 @@ func TestCustomResourcesAreUsedUp(t *testing.T) {
 	got, _ := Wish(s, []Group{{Name: "w", Host: host, Replicas: 1, Max: 5}})
 	if got["w"] != 2 || s.Nodes[0].Free.Custom[0].Milli != 1000 || host.Custom[0].Milli != 1000 {
 		t.Errorf("got %v, and the state is %+v", got, s)
+	}
+}
+
+// A head is another program, in its user's namespace: whatever it claims, a decision is not held up.
+func TestWorkIsBounded(t *testing.T) {
+	huge := &State{Loose: []Loose{{shape(0, 1), 1 << 60}}, Gangs: []Gang{{Bundles: bundles(100_000, shape(1, 0))}}}
+	for n := range 5000 {
+		huge.Loose = append(huge.Loose, Loose{Shape{Resources: shape(1, 0).Resources, Custom: []Custom{{Name: fmt.Sprint(n), Milli: 1}}}, 1})
+	}
+	started := time.Now()
+	wish, unmet := Wish(huge, []Group{{Name: "cpu", Host: shape(0, 8), Max: math.MaxInt32}, {Name: "gpu", Host: shape(1, 8), Max: math.MaxInt32}})
+	if took := time.Since(started); took > 5*time.Second { // some 50 ms, where nobody else works
+		t.Errorf("took %s", took)
+	}
+	if len(unmet) == 0 || wish["cpu"] > mostGrown || wish["gpu"] > mostGrown {
+		t.Errorf("%v, and %d unmet", wish, len(unmet))
+	}
+}
+
+func TestTasksFillNodesAtOnce(t *testing.T) {
+	host := Shape{Resources: snapshot.Resources{MilliCPU: 8000, Memory: 10}}
+	got, unmet := Wish(&State{Loose: []Loose{{Shape{Resources: snapshot.Resources{MilliCPU: 1000, Memory: 3}}, 7}}}, []Group{{Name: "w", Host: host, Max: 9}})
+	if got["w"] != 3 || len(unmet) > 0 { // three on each for their memory
+		t.Errorf("got %v, unmet %+v", got, unmet)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"github.com/capmgr/capmgr/pkg/ray/demand"
 )
 
+// FreshWithin is how old an answer may be to take workers away by: a few questions may have been lost.
+const FreshWithin = 15 * time.Second
+
 // Answer is what is known of a cluster: the last good answer, and what went wrong since.
 type Answer struct {
 	State  demand.State

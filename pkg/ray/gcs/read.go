@@ -121,22 +121,18 @@ func readRequest(r *autoscalerpb.ResourceRequest) demand.Shape {
 			shape.Selector = append(shape.Selector, demand.Selector{
 				Key:    c.GetLabelKey(),
 				Not:    c.GetOperator() == autoscalerpb.LabelSelectorOperator_LABEL_OPERATOR_NOT_IN,
-				Values: slices.Clone(c.GetLabelValues()),
+				Values: slices.Sorted(slices.Values(c.GetLabelValues())), // a set in Ray, in another order each time
 			})
 		}
 	}
 	return shape
 }
 
-// acceleratorPrefix marks a GPU model: Ray gives such a node one of it, and a task that insists on
-// the model asks for a thousandth.
-const acceleratorPrefix = "accelerator_type:"
-
 func readBundle(bundle map[string]float64) demand.Shape {
 	var shape demand.Shape
 	for _, name := range slices.Sorted(maps.Keys(bundle)) {
 		amount := min(bundle[name], ceiling)
-		model, isModel := strings.CutPrefix(name, acceleratorPrefix)
+		model, isModel := strings.CutPrefix(name, demand.AcceleratorPrefix)
 		switch {
 		case !(amount > 0) || own(name): // not a number is not more than nothing either
 		case isModel:

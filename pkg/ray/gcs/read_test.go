@@ -134,6 +134,24 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// Ray keeps the values of a selector in a set: two tasks that ask for the same are listed in two ways.
+func TestSelectorsOfOneMeaningAreOne(t *testing.T) {
+	row := func(values ...string) *autoscalerpb.ResourceRequestByCount {
+		r := bundle(map[string]float64{"CPU": 1})
+		r.LabelSelectors = []*autoscalerpb.LabelSelector{{LabelConstraints: []*autoscalerpb.LabelSelectorConstraint{{
+			LabelKey: "zone", Operator: autoscalerpb.LabelSelectorOperator_LABEL_OPERATOR_IN, LabelValues: values}}}}
+		return &autoscalerpb.ResourceRequestByCount{Request: r, Count: 1}
+	}
+	got := Read(&autoscalerpb.GetClusterStatusReply{ClusterResourceState: &autoscalerpb.ClusterResourceState{
+		PendingResourceRequests: []*autoscalerpb.ResourceRequestByCount{row("a", "b"), row("b", "a")},
+	}})
+	want := []demand.Loose{{Count: 2, Shape: demand.Shape{
+		Resources: snapshot.Resources{MilliCPU: 1000}, Selector: []demand.Selector{{Key: "zone", Values: []string{"a", "b"}}}}}}
+	if diff := cmp.Diff(want, got.Loose); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestDeadNodesAreLeftOut(t *testing.T) {
 	node := func(pod string, s autoscalerpb.NodeStatus) *autoscalerpb.NodeState {
 		return &autoscalerpb.NodeState{NodeId: bytes.Repeat([]byte{1}, nodeIDLength), InstanceId: pod, Status: s}

@@ -1,0 +1,141 @@
+package scaling
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// change is what becomes of one worker group in one decision.
+type change struct {
+	now     time.Time
+	gang    *snapshot.Gang
+	group   *snapshot.Group
+	workers *snapshot.Workers
+	grant   *Grant // nil: nobody has an opinion
+}
+
+func (c *change) step() (plan.Step, time.Time) {
+	if c.gang.Scaler == snapshot.ScaledByRay {
+		return c.ceiling()
+	}
+	if c.leaving() {
+		return nil, time.Time{} // KubeRay does nothing to the group before they are gone
+	}
+	r := plan.Resize{Gang: plan.OwnerOf(c.gang), Cluster: plan.Of(c.gang.Cluster), Group: c.ref(),
+		From: c.workers.Replicas, To: c.workers.Replicas, Wish: c.workers.Wish, Min: c.group.Min, OldList: c.workers.ToDelete, Gone: c.workers.Named}
+	due := c.resize(&r)
+	if r.From == r.To && len(r.Gone) == 0 {
+		if !c.workers.Adopt || !due.IsZero() {
+			return nil, due
+		}
+		r.Because = "somebody asks for so many"
+	}
+	return r, due
+}
+
+func (c *change) ref() plan.Group {
+	return plan.Group{Name: c.group.Name, Index: c.workers.Index, Hosts: c.workers.Hosts}
+}
+
+// leaving says whether a pod is there that the list names.
+func (c *change) leaving() bool {
+	return slices.ContainsFunc(c.gang.Members, func(p *snapshot.Pod) bool {
+		return p.Group == c.group.Name && slices.Contains(c.workers.ToDelete, p.Name)
+	})
+}
+
+// resize decides the number and who leaves, or says when it can.
+func (c *change) resize(r *plan.Resize) (due time.Time) {
+	to, because := c.target()
+	switch w := c.workers; {
+	case to > w.Replicas:
+		if due := w.Shrunk.Add(calm); c.now.Before(due) {
+			return due
+		}
+		r.To, r.Because = to, because
+	case to < w.Replicas:
+		crew := crewOf(c.gang, c.group, c.leave())
+		leavers := crew.choose(w.Replicas-to, w.Replicas)
+		if due := w.Grown.Add(calm); c.now.Before(due) && !crew.deliberate(leavers, to) {
+			return due
+		}
+		r.To, r.Because, r.Leavers = w.Replicas-len(leavers), because, crew.ask(leavers)
+		if slices.ContainsFunc(r.Leavers, func(l plan.Leaver) bool { return l.Drain == plan.DrainPreempt }) {
+			r.Deadline = c.now.Add(PreemptGrace)
+		}
+	}
+	return time.Time{}
+}
+
+func (c *change) leave() []string {
+	if c.grant == nil {
+		return nil
+	}
+	return c.grant.Leave
+}
+
+// target is the number of replicas to have, and why.
+func (c *change) target() (to int, because string) {
+	w, least := c.workers, floor(c.group)
+	to, because = w.Replicas, "as its queue allows"
+	if c.grant != nil {
+		to = c.grant.Replicas
+		if c.grant.Because != "" {
+			because = c.grant.Because
+		}
+	}
+	to = min(to, highest(c.gang, c.group), max(w.Most, least))
+	if idles(c.gang, c.now) && to > least {
+		to, because = least, fmt.Sprintf("nothing has run in the cluster for %s", c.gang.IdleAfter)
+	}
+	if spare := c.surplus(); spare > 0 && to > w.Replicas-spare {
+		to, because = w.Replicas-spare, fmt.Sprintf("beyond the wish of %d, and idle for %s", w.Wish, surplusIdle)
+	}
+	return max(to, least), because
+}
+
+// surplus counts replicas beyond the wish that idle.
+func (c *change) surplus() (n int) {
+	if !c.gang.Opportunistic || c.gang.Heard == nil || !c.gang.Heard.Fresh || c.gang.Heard.Waiting {
+		return 0
+	}
+	for _, u := range unitsOf(c.gang, c.group.Name) {
+		if since := u.idleSince(); !since.IsZero() && c.now.Sub(since) >= surplusIdle {
+			n++
+		}
+	}
+	return max(0, min(n, c.workers.Replicas-c.workers.Wish))
+}
+
+// ceiling moves what Ray's autoscaler may grow to.
+func (c *change) ceiling() (plan.Step, time.Time) {
+	w := c.workers
+	if c.grant == nil {
+		return nil, time.Time{}
+	}
+	to := max(min(c.grant.Replicas, w.Ceiling), floor(c.group))
+	running := 0
+	for _, u := range unitsOf(c.gang, c.group.Name) {
+		if u.bound() {
+			running++
+		}
+	}
+	switch {
+	case to == w.Most:
+		return nil, time.Time{}
+	case to > w.Most && c.now.Before(w.Shrunk.Add(calm)):
+		return nil, w.Shrunk.Add(calm)
+	case to < w.Most && to >= running && c.now.Before(w.Grown.Add(calm)):
+		return nil, w.Grown.Add(calm)
+	}
+	because := c.grant.Because
+	if because == "" {
+		because = "as its queue allows"
+	}
+	return plan.Ceiling{Gang: plan.OwnerOf(c.gang), Cluster: plan.Of(c.gang.Cluster), Group: c.ref(),
+		From: w.Most, To: to, Own: w.Ceiling, Because: because}, time.Time{}
+}

@@ -1,0 +1,286 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"
+	"github.com/capmgr/capmgr/pkg/scaling"
+)
+
+// shrink-named: of four workers the idle one and the youngest busy one go, each asked to before, and no
+// other; the names are cleared, and the wish is honoured again when there is room.
+func TestWorkersShrinkByNameAndGrowBack(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "by-name")
+	d := s.direct(t)
+	s.create(t, plain("by-name", "rc", "open", 4, 1, 8))
+	s.awaitReady(t, "by-name", "rc", time.Minute)
+	before := s.workersNow(t, "by-name", "rc")
+	head := d.head(t, "by-name", "rc")
+	idle := before[1].Name
+	tell(head, before, idle)
+	g := d.gang(t, "by-name", "rc")
+	two := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2, Because: "team-b needs the room"}
+	eventually(t, 30*time.Second, "the head to be heard", func(ctx context.Context) (bool, string, error) {
+		d.poller.Watch(d.targets())
+		h := d.gang(t, "by-name", "rc").Heard
+		return h != nil && h.Fresh, fmt.Sprintf("%+v", h), nil
+	})
+	eventually(t, time.Minute, "two workers to be left", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, two)
+		pods, err := s.workers(ctx, "by-name", "rc")
+		return len(pods) == 2, fmt.Sprintf("%v: %v", names(pods), said), err
+	})
+	after := s.workersNow(t, "by-name", "rc")
+	for _, p := range after {
+		k := slices.IndexFunc(before, func(b corev1.Pod) bool { return b.UID == p.UID })
+		if k < 0 || p.Name == idle {
+			t.Errorf("worker %s stayed or came; there were %v, and %s was idle", p.Name, names(before), idle)
+		}
+	}
+	var reasons []autoscalerpb.DrainNodeReason
+	for _, r := range head.Drains() {
+		reasons = append(reasons, r.GetReason())
+	}
+	if !slices.Equal(reasons, []autoscalerpb.DrainNodeReason{autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_IDLE_TERMINATION, autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_PREEMPTION}) {
+		t.Errorf("the workers were asked to leave by %v", reasons)
+	}
+	eventually(t, 30*time.Second, "the names to be cleared", func(ctx context.Context) (bool, string, error) {
+		d.grant(ctx, t, two)
+		rc, err := s.cluster(ctx, "by-name", "rc")
+		return len(rc.Spec.WorkerGroupSpecs[0].ScaleStrategy.WorkersToDelete) == 0, fmt.Sprintf("%+v", rc.Spec.WorkerGroupSpecs[0].ScaleStrategy), err
+	})
+	rc := s.clusterNow(t, "by-name", "rc")
+	if *rc.Spec.WorkerGroupSpecs[0].Replicas != 2 || rc.Annotations[v1alpha1.DesiredReplicasAnnotation] != "w=4" {
+		t.Errorf("replicas %d, wish %q", *rc.Spec.WorkerGroupSpecs[0].Replicas, rc.Annotations[v1alpha1.DesiredReplicasAnnotation])
+	}
+	// Nothing changes when nothing changes.
+	generation := rc.Generation
+	for range 5 {
+		if said := d.grant(t.Context(), t, two); said != "" {
+			t.Errorf("a further decision has the step %s", said)
+		}
+	}
+	// The other work is done.
+	all := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 9}
+	eventually(t, 90*time.Second, "four workers again", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, all)
+		pods, err := s.workers(ctx, "by-name", "rc")
+		return len(pods) == 4, fmt.Sprintf("%v: %v", names(pods), said), err
+	})
+	rc = s.clusterNow(t, "by-name", "rc")
+	if *rc.Spec.WorkerGroupSpecs[0].Replicas != 4 || rc.Annotations[v1alpha1.DesiredReplicasAnnotation] != "" || rc.Generation != generation+1 {
+		t.Errorf("replicas %d, wish %q, generation %d after %d", *rc.Spec.WorkerGroupSpecs[0].Replicas, rc.Annotations[v1alpha1.DesiredReplicasAnnotation], rc.Generation, generation)
+	}
+	s.awaitEvent(t, "by-name", "RayCluster", "rc", "Scheduled") // the manager's own; the director's go nowhere
+}
+
+// kuberay#4066: KubeRay calls a cluster ready when all its replicas run. One that wants more than its
+// queue gives becomes ready with what it has when the others are named.
+func TestAClusterIsReadyWithWhatIsGranted(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "small")
+	d := s.direct(t)
+	s.create(t, plain("small", "rc", "tight", 4, 2, 8))
+	eventually(t, time.Minute, "head and minimum to be bound", func(ctx context.Context) (bool, string, error) {
+		pods, err := s.workers(ctx, "small", "rc")
+		bound := slices.DeleteFunc(slices.Clone(pods), func(p corev1.Pod) bool { return p.Spec.NodeName == "" })
+		return len(pods) == 4 && len(bound) == 2, fmt.Sprintf("%d of %d workers are bound", len(bound), len(pods)), err
+	})
+	if rc := s.clusterNow(t, "small", "rc"); ready(rc) {
+		t.Fatal("KubeRay calls it ready without all replicas: this test tests nothing")
+	}
+	bound := map[string]bool{}
+	for _, p := range s.workersNow(t, "small", "rc") {
+		if p.Spec.NodeName != "" {
+			bound[p.Name] = true
+		}
+	}
+	g := d.gang(t, "small", "rc")
+	eventually(t, time.Minute, "the cluster to be ready", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2})
+		rc, err := s.cluster(ctx, "small", "rc")
+		return ready(rc), fmt.Sprintf("%s; %+v", said, rc.Status), err
+	})
+	for _, p := range s.workersNow(t, "small", "rc") {
+		if !bound[p.Name] {
+			t.Errorf("worker %s stayed, and it did not run", p.Name)
+		}
+	}
+}
+
+// replicas-fight (kuberay#4149): a GitOps tool writes the manifest's replicas again and again.
+func TestFieldContentionWithGitOps(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "gitops")
+	d := s.direct(t)
+	manifest := manifestOf(t, plain("gitops", "rc", "open", 3, 1, 8))
+	sync := func() {
+		t.Helper()
+		if err := s.Client.Patch(t.Context(), manifest.DeepCopy(), client.Apply, client.FieldOwner("argocd-controller"), client.ForceOwnership); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sync()
+	s.awaitReady(t, "gitops", "rc", time.Minute)
+	g := d.gang(t, "gitops", "rc")
+	grant := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2, Because: "its queue has no more"}
+	lowered := func(why string) {
+		t.Helper()
+		eventually(t, time.Minute, why, func(ctx context.Context) (bool, string, error) {
+			said := d.grant(ctx, t, grant)
+			rc, err := s.cluster(ctx, "gitops", "rc")
+			return *rc.Spec.WorkerGroupSpecs[0].Replicas == 2, said, err
+		})
+	}
+	lowered("replicas to be lowered")
+	sync()
+	lowered("one write over theirs")
+	sync()
+	eventually(t, time.Minute, "capmgr to give way", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, grant)
+		rc, err := s.cluster(ctx, "gitops", "rc")
+		c := meta.FindStatusCondition(rc.Status.Conditions, v1alpha1.ConditionFieldContention)
+		return c != nil && c.Status == "True" && c.Message == "argocd-controller also writes spec.workerGroupSpecs[w].replicas", fmt.Sprintf("%s; %+v", said, rc.Status.Conditions), err
+	})
+	rc := s.clusterNow(t, "gitops", "rc")
+	for range 5 {
+		sync()
+		if said := d.grant(t.Context(), t, grant); said != "" {
+			t.Errorf("wrote while it gives way: %s", said)
+		}
+	}
+	if now := s.clusterNow(t, "gitops", "rc"); now.Generation != rc.Generation || *now.Spec.WorkerGroupSpecs[0].Replicas != 3 {
+		t.Errorf("generation %d after %d, %d replicas", now.Generation, rc.Generation, *now.Spec.WorkerGroupSpecs[0].Replicas)
+	}
+	// KubeRay's own conditions are still there: they are entries of the same list.
+	s.awaitReady(t, "gitops", "rc", time.Minute)
+	if rc := s.clusterNow(t, "gitops", "rc"); meta.FindStatusCondition(rc.Status.Conditions, "HeadPodReady") == nil {
+		t.Errorf("KubeRay's conditions are gone: %+v", rc.Status.Conditions)
+	}
+	if g := d.gang(t, "gitops", "rc"); g.ContendedBy != "argocd-controller" || g.ContendedUntil.IsZero() {
+		t.Errorf("a decision does not see who writes: %+v", g)
+	}
+}
+
+// ray-demand-storm (kuberay#5002): Ray's own autoscaler asks for more and more. Its ceiling is what is
+// granted, so it never asks for what the queue will not give.
+func TestRaysAutoscalerIsToldNo(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "storm")
+	d := s.direct(t)
+	rc := plain("storm", "rc", "open", 1, 1, 20)
+	rc.Spec.EnableInTreeAutoscaling = ptr.To(true)
+	s.create(t, rc)
+	g := d.gang(t, "storm", "rc")
+	grant := func(n int) {
+		t.Helper()
+		eventually(t, 90*time.Second, fmt.Sprintf("a ceiling of %d", n), func(ctx context.Context) (bool, string, error) {
+			said := d.grant(ctx, t, scaling.Grant{Gang: g.ID, Group: "w", Replicas: n})
+			rc, err := s.cluster(ctx, "storm", "rc")
+			return int(*rc.Spec.WorkerGroupSpecs[0].MaxReplicas) == n, said, err
+		})
+	}
+	// autoscaler is one round of Ray's: it reads the object anew and patches by index, without a test.
+	autoscaler := func(wants int32) int32 {
+		t.Helper()
+		rc := s.clusterNow(t, "storm", "rc")
+		wants = min(wants, *rc.Spec.WorkerGroupSpecs[0].MaxReplicas)
+		patch := fmt.Sprintf(`[{"op":"replace","path":"/spec/workerGroupSpecs/0/replicas","value":%d}]`, wants)
+		if err := s.Client.Patch(t.Context(), rc, client.RawPatch(types.JSONPatchType, []byte(patch)), client.FieldOwner("ray-autoscaler")); err != nil {
+			t.Fatal(err)
+		}
+		return wants
+	}
+	grant(3)
+	for range 5 {
+		autoscaler(100)
+	}
+	eventually(t, time.Minute, "three workers", func(ctx context.Context) (bool, string, error) {
+		pods, err := s.workers(ctx, "storm", "rc")
+		return len(pods) == 3, fmt.Sprint(names(pods)), err
+	})
+	if own := s.clusterNow(t, "storm", "rc").Annotations[v1alpha1.DesiredMaxReplicasAnnotation]; own != "w=20" {
+		t.Errorf("the user's own ceiling is remembered as %q", own)
+	}
+	grant(20)
+	if got := autoscaler(5); got != 5 {
+		t.Errorf("the autoscaler may have %d", got)
+	}
+	rc = s.clusterNow(t, "storm", "rc")
+	if own := rc.Annotations[v1alpha1.DesiredMaxReplicasAnnotation]; own != "" || meta.FindStatusCondition(rc.Status.Conditions, v1alpha1.ConditionFieldContention) != nil {
+		t.Errorf("ceiling restored, and yet %q is remembered; conditions %+v", own, rc.Status.Conditions)
+	}
+}
+
+// kuberay#3552: a replica of several hosts goes whole.
+func TestAReplicaOfTwoHostsGoesWhole(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "hosts")
+	d := s.direct(t)
+	rc := plain("hosts", "rc", "open", 3, 1, 4)
+	rc.Spec.WorkerGroupSpecs[0].NumOfHosts = 2
+	s.create(t, rc)
+	s.awaitReady(t, "hosts", "rc", time.Minute)
+	if n := len(s.workersNow(t, "hosts", "rc")); n != 6 {
+		t.Fatalf("%d hosts", n)
+	}
+	g := d.gang(t, "hosts", "rc")
+	eventually(t, time.Minute, "two replicas", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2})
+		pods, err := s.workers(ctx, "hosts", "rc")
+		return len(pods) == 4, said, err
+	})
+	hosts := map[string]int{}
+	for _, p := range s.workersNow(t, "hosts", "rc") {
+		hosts[p.Labels["ray.io/worker-group-replica-name"]]++
+	}
+	for replica, n := range hosts {
+		if n != 2 {
+			t.Errorf("replica %s has %d of 2 hosts", replica, n)
+		}
+	}
+}
+
+// manifestOf is a RayCluster as somebody keeps it in git: what Go's types write beyond that is left out.
+func manifestOf(t *testing.T, rc *rayv1.RayCluster) *unstructured.Unstructured {
+	t.Helper()
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(object, "status")
+	clean(object)
+	u := &unstructured.Unstructured{Object: object}
+	u.SetAPIVersion("ray.io/v1")
+	u.SetKind("RayCluster")
+	return u
+}
+
+func clean(value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		delete(v, "creationTimestamp")
+		for _, inner := range v {
+			clean(inner)
+		}
+	case []any:
+		for _, inner := range v {
+			clean(inner)
+		}
+	}
+}
