@@ -45,6 +45,9 @@ const (
 	ReasonNodeDidNotFit = "NodeDidNotFit"
 	// ReasonNodeLost: a node that was usable left before the gang ran.
 	ReasonNodeLost = "NodeLost"
+	// ReasonPodsReplaced: pods that another autoscaler was shown are gone, and it is to be
+	// shown those in their place.
+	ReasonPodsReplaced = "PodsReplaced"
 
 	// ReasonGangGone: the owner was deleted, suspended or finished.
 	ReasonGangGone = "GangGone"
@@ -61,7 +64,7 @@ func CapacityRequestReasons() []string {
 	return []string{
 		ReasonRequested, ReasonLaunched, ReasonNodesUsable,
 		ReasonInsufficientCapacity, ReasonPartialFill, ReasonQuotaExceeded, ReasonProviderRefused,
-		ReasonProvisionTimeout, ReasonNodeDidNotFit, ReasonNodeLost,
+		ReasonProvisionTimeout, ReasonNodeDidNotFit, ReasonNodeLost, ReasonPodsReplaced,
 		ReasonGangGone, ReasonGangPlaced, ReasonNotNeeded, ReasonNodesReturned,
 	}
 }

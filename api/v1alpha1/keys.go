@@ -28,7 +28,7 @@ const (
 	BatchMinMemberAnnotation = "kai.scheduler/batch-min-member"
 )
 
-// Annotations of capmgr on the owners of gangs and on queues.
+// Annotations of capmgr on the owners of gangs, on queues and on nodes.
 const (
 	// VerdictAnnotation, on a gang's top owner, holds the last verdict as JSON:
 	// why the gang runs or waits, and what is being done. Written by capmgr only.
@@ -55,6 +55,10 @@ const (
 	// ExpectedRuntimeAnnotation, on a gang's owner, is a Go duration; work that ends
 	// in time may run ahead of a reservation.
 	ExpectedRuntimeAnnotation = "capmgr.io/expected-runtime"
+	// IntentAnnotation, on a node that another autoscaler made, is the CapacityRequest that
+	// it is held for, namespace/name. While it is there, capmgr's ScaleDownDisabledAnnotation
+	// and DoNotDisruptAnnotation beside it are capmgr's own; it takes all three off again.
+	IntentAnnotation = "capmgr.io/intent"
 	// AllowedNamespacesAnnotation, on a Queue, lists by commas the namespaces whose
 	// work may use it. Absent: all.
 	AllowedNamespacesAnnotation = "capmgr.io/allowed-namespaces"
