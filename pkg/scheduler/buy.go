@@ -21,12 +21,13 @@ func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	bounds := scaling.BoundsOf(d.s, queues)
 	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
 	classes := byClass(w.muster.missing)
+	mark := d.room.mark()
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
 	if !ok {
 		b.refuse(classes[stuck], f)
 		return false
 	}
-	b.checkout()
+	b.checkout(d.room.since(mark))
 	d.ledger.charge(w.gang, need)
 	return true
 }
@@ -183,8 +184,9 @@ func (b *basket) hash(group string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkout turns the basket into steps: the intent first, then a launch per group.
-func (b *basket) checkout() {
+// checkout turns the basket into steps: the intent first, then a launch per group. placed are the
+// gang's pods on their slots.
+func (b *basket) checkout(placed []snapshot.Placed, slots []*slot) {
 	var eta time.Time
 	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
 		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
@@ -194,8 +196,11 @@ func (b *basket) checkout() {
 		if n == 0 {
 			continue
 		}
-		book.Purchases = append(book.Purchases, plan.Purchase{
-			Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
+		purchase := plan.Purchase{Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]}
+		if o.Group.Delegated {
+			purchase.Pods = tenants(o.Group, placed, slots)
+		}
+		book.Purchases = append(book.Purchases, purchase)
 		book.HourlyCost += o.Price * snapshot.Dollars(n)
 		nodes = append(nodes, fmt.Sprintf("%d of %s", n, o.Group.Name))
 		if at := b.d.s.Now.Add(o.ETA); at.After(eta) {
@@ -207,6 +212,23 @@ func (b *basket) checkout() {
 		b.d.plan.Steps = append(b.d.plan.Steps, plan.GrowNodeGroup{Namespace: b.gang.Namespace, Request: book.Request, Purchase: p})
 	}
 	b.work.waitFor(eta, "no room is free", fmt.Sprintf("Buying %s for %s/h", strings.Join(nodes, " and "), book.HourlyCost))
+}
+
+// tenants lists the pods that were placed on the nodes bought of a group. Nodes count in the order in
+// which they were opened, which is that of their first pods.
+func tenants(g *snapshot.NodeGroup, placed []snapshot.Placed, slots []*slot) (out []plan.Tenant) {
+	index := map[*slot]int{}
+	for k, sl := range slots {
+		if sl.stage != bought || sl.node.Group != g.Name {
+			continue
+		}
+		if _, seen := index[sl]; !seen {
+			index[sl] = len(index)
+		}
+		p := placed[k].Pod
+		out = append(out, plan.Tenant{PodRef: plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID}, Node: index[sl]})
+	}
+	return out
 }
 
 // refuse says why nothing was bought: the cloud does not deliver at the moment, a bound stands in the
