@@ -56,9 +56,12 @@ const (
 	// in time may run ahead of a reservation.
 	ExpectedRuntimeAnnotation = "capmgr.io/expected-runtime"
 	// IntentAnnotation, on a node that another autoscaler made, is the CapacityRequest that
-	// it is held for, namespace/name. While it is there, capmgr's ScaleDownDisabledAnnotation
-	// and DoNotDisruptAnnotation beside it are capmgr's own; it takes all three off again.
+	// it is held for, namespace/name. Written by capmgr only, and taken off with what
+	// HoldsAnnotation names.
 	IntentAnnotation = "capmgr.io/intent"
+	// HoldsAnnotation, beside IntentAnnotation, lists by commas the annotations that capmgr
+	// has added to make other autoscalers keep the node.
+	HoldsAnnotation = "capmgr.io/holds"
 	// AllowedNamespacesAnnotation, on a Queue, lists by commas the namespaces whose
 	// work may use it. Absent: all.
 	AllowedNamespacesAnnotation = "capmgr.io/allowed-namespaces"
