@@ -12,8 +12,9 @@ type Delegate interface {
 	Provider
 
 	// Follow says how a request stands that Launch has made: nil while it may still be met, else an
-	// error that wraps one of the errors of this package. ErrUnknownOutcome: ask again later.
-	Follow(ctx context.Context, r LaunchRequest) error
+	// error that wraps one of the errors of this package. ErrUnknownOutcome: ask again later. gone are
+	// those of the request's pods that are not there any more.
+	Follow(ctx context.Context, r LaunchRequest, gone []Pod) error
 
 	// Withdraw takes a request back, so that nothing more is made for it. What came stays; a request
 	// that is not there is not an error.
@@ -40,9 +41,13 @@ type Delegation struct {
 	Shape        Shape
 }
 
-// Promised is what there is to observe of a delegated group: what was promised. Its members are known
-// to whoever watches the nodes, and its bounds are the configuration's.
-func (c GroupConfig) Promised() Group {
-	d := c.Delegation
-	return Group{Name: c.Name, InstanceType: d.InstanceType, Zone: d.Zone, Max: math.MaxInt, Shape: d.Shape}
+// Promised is what there is to observe of delegated groups: what was promised. Their members are known
+// to whoever watches the nodes, and their bounds are the configuration's.
+func Promised(groups []GroupConfig) []Group {
+	out := make([]Group, 0, len(groups))
+	for _, g := range groups {
+		d := g.Delegation
+		out = append(out, Group{Name: g.Name, InstanceType: d.InstanceType, Zone: d.Zone, Max: math.MaxInt, Shape: d.Shape})
+	}
+	return out
 }
