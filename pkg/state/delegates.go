@@ -173,7 +173,7 @@ func (m *Mirror) Asks() []Ask {
 		}
 		for _, n := range r.Spec.Nodes {
 			if g := m.GroupOf(n.NodeGroup); g != nil && g.Delegated() {
-				out = append(out, Ask{r, n, g, m.claimed[partOf(r, n.NodeGroup)]})
+				out = append(out, Ask{r, n, g, m.came(r, n.NodeGroup)})
 			}
 		}
 	}
@@ -189,5 +189,21 @@ func (m *Mirror) Asks() []Ask {
 func (m *Mirror) Came(r *v1alpha1.CapacityRequest, group string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.claimed[partOf(r, group)])
+	return slices.Clone(m.came(r, group))
+}
+
+// came is what has been written down, until a snapshot tells more. The caller holds the lock.
+func (m *Mirror) came(r *v1alpha1.CapacityRequest, group string) []string {
+	if m.claimed != nil {
+		return m.claimed[partOf(r, group)]
+	}
+	var there []string
+	for _, st := range r.Status.Nodes {
+		for _, name := range st.Instances {
+			if st.NodeGroup == group && m.nodes[name] != nil {
+				there = append(there, name)
+			}
+		}
+	}
+	return there
 }

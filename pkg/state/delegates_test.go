@@ -31,7 +31,7 @@ func delegating() *state.Mirror {
 	}}}
 	v1alpha1.SetDefaults(c)
 	m := state.New(c)
-	m.SetGroups([]cloud.Group{state.GroupConfig(c.NodeGroups[0]).Promised()})
+	m.SetGroups(cloud.Promised([]cloud.GroupConfig{state.GroupConfig(c.NodeGroups[0])}))
 	return m
 }
 

@@ -78,6 +78,9 @@ const listingLag = time.Minute
 func (b *builder) unlisted(g *snapshot.NodeGroup) {
 	for _, r := range b.history {
 		launched := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
+		if launched == nil { // over while another autoscaler was still making its part
+			launched = meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReleased)
+		}
 		if launched == nil || launched.Status != "True" || meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
 			b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
 			continue

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
 )
 
 // Scheduled is the condition PodScheduled of a pod; nil when it has none.
@@ -75,6 +77,18 @@ func (m *Mirror) Pod(uid types.UID) *corev1.Pod {
 		return nil
 	}
 	return p.object
+}
+
+// Knows says whether a pod is there that has not finished.
+func (m *Mirror) Knows(uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pods[uid] != nil
+}
+
+// Signals says whether a group is grown by whoever makes nodes for pods that are marked for it.
+func (m *Mirror) Signals() bool {
+	return slices.ContainsFunc(m.config.NodeGroups, func(g v1alpha1.NodeGroup) bool { return g.Provider == v1alpha1.ProviderSignal })
 }
 
 // Intents maps the nodes that carry IntentAnnotation to what it says.
