@@ -90,7 +90,7 @@ func TestInstallation(t *testing.T) {
 	b.refuses(t, "on a port that is taken", append(environment, credentials...), []string{"metrics", b.taken(t)},
 		"run", "--config", kind, "--metrics-bind-address", b.taken(t), "--health-probe-bind-address=0")
 
-	for _, overlay := range []string{"kind", "eks"} {
+	for _, overlay := range []string{"kind", "eks", "autoscaler"} {
 		t.Run(overlay, func(t *testing.T) { b.installs(t, overlay) })
 	}
 	t.Run("impossible objects are refused", b.refusesObjects)
