@@ -14,10 +14,11 @@ import (
 
 // Options are the paces of the autoscaler. All of them are minutes in a cluster and seconds in a test.
 type Options struct {
-	Scan    time.Duration // between two loops
-	Booking time.Duration // how long a provisioned request's room is kept
-	Retry   time.Duration // before a request without capacity is tried again; doubled each time
-	Idle    time.Duration // how long a node may be idle before it is removed
+	Scan      time.Duration // between two loops
+	Booking   time.Duration // how long a provisioned request's room is kept
+	Retry     time.Duration // before a request without capacity is tried again; doubled each time
+	Idle      time.Duration // how long a node may be idle before it is removed
+	Karpenter bool          // deaf to ProvisioningRequests; and a pod that is nominated keeps no node
 }
 
 // Group is a node group as the autoscaler has it.
@@ -30,7 +31,7 @@ type Group struct {
 	// Stock is how many machines the cloud has: what is asked for beyond them is promised all the same,
 	// and never comes. Negative: as many as anyone wants.
 	Stock int
-	Boot  time.Duration // until the first node of a growth exists; each further one takes as long again
+	Boot  time.Duration // until a node exists, for each of the group's that are coming
 	GPU   time.Duration // from then on until its devices are advertised
 }
 
@@ -92,12 +93,14 @@ func (a *Autoscaler) loop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.expire(ctx, w); err != nil {
-		return err
-	}
-	a.book(ctx, w)
-	if err := a.nextRequest(ctx, w); err != nil {
-		return err
+	if !a.options.Karpenter {
+		if err := a.expire(ctx, w); err != nil {
+			return err
+		}
+		a.book(ctx, w)
+		if err := a.nextRequest(ctx, w); err != nil {
+			return err
+		}
 	}
 	a.helpPending(ctx, w)
 	return a.removeIdle(ctx, w)

@@ -122,9 +122,9 @@ func TestProvisionedBeforeAnyNodeExists(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		check(t, "its turn", []string{"Accepted=True Accepted", "Provisioned=True CapacityIsProvisioned"}, says(t, c, "two"))
 		check(t, "the devices come later", []string{"g-01 0"}, nodes(t, kube))
-		time.Sleep(5 * time.Second)
+		time.Sleep(6 * time.Second)
 		check(t, "all came, and what is coming is not bought again", []string{"g-01 1", "g-02 1", "g-03 1"}, nodes(t, kube))
-		time.Sleep(20 * time.Second)
+		time.Sleep(19 * time.Second)
 		check(t, "nobody used it in time", []string{"Accepted=True Accepted", "BookingExpired=True CapacityReservationTimeExpired",
 			"Provisioned=True CapacityIsProvisioned"}, says(t, c, "one"))
 		time.Sleep(20 * time.Second)

@@ -33,7 +33,7 @@ func (a *Autoscaler) buy(ctx context.Context, w *world, g *group, count int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.log.Info("Asking the cloud for nodes", "group", g.Name, "count", count)
-	for k := range count {
+	for range count {
 		g.asked++
 		if g.Stock == 0 {
 			continue
@@ -43,8 +43,9 @@ func (a *Autoscaler) buy(ctx context.Context, w *world, g *group, count int) {
 		name := fmt.Sprintf("%s-%02d", g.Name, g.serial)
 		g.coming[name] = true
 		w.nodes = append(w.nodes, &place{node: g.template(name), group: g, free: g.Allocatable.DeepCopy()})
+		after := time.Duration(len(g.coming)) * g.Boot
 		a.booting.Go(func() {
-			if err := a.boot(ctx, g, name, time.Duration(k+1)*g.Boot); err != nil && ctx.Err() == nil {
+			if err := a.boot(ctx, g, name, after); err != nil && ctx.Err() == nil {
 				a.log.Warn("A node does not come", "node", name, "error", err)
 			}
 		})

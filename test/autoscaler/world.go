@@ -69,7 +69,10 @@ func (a *Autoscaler) look(ctx context.Context) (*world, error) {
 	slices.SortFunc(w.nodes, func(x, y *place) int { return cmp.Compare(x.node.Name, y.node.Name) })
 	for k := range w.pods {
 		pod := &w.pods[k]
-		on := cmp.Or(pod.Spec.NodeName, pod.Status.NominatedNodeName)
+		on := pod.Spec.NodeName
+		if !a.options.Karpenter {
+			on = cmp.Or(on, pod.Status.NominatedNodeName)
+		}
 		for _, p := range w.nodes {
 			if p.node.Name == on && there[on] {
 				p.take(pod)
