@@ -27,12 +27,7 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(out, "  %-10s %s.\n", what, fmt.Sprintf(format, args...))
 	}
-	kind := []string{g.Provider, g.CapacityType, g.InstanceType}
-	if g.Zone != "" {
-		kind = append(kind, "in", g.Zone)
-	}
-	kind = slices.DeleteFunc(kind, func(word string) bool { return word == "" })
-	fmt.Fprintf(out, "nodegroup/%s: %s\n\n", g.Name, strings.Join(kind, " "))
+	fmt.Fprintf(out, "nodegroup/%s: %s\n\n", g.Name, kindOf(g))
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
@@ -47,12 +42,8 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 	if n := count[usable] + count[coming]; g.Desired > n {
 		line("", "The cloud is told to keep %d: %d more are expected", g.Desired, g.Desired-n)
 	}
-	for _, b := range s.Bookings {
-		for _, part := range b.Nodes {
-			if more := part.Count - len(part.Instances); g.Delegated && part.Group == g.Name && more > 0 {
-				line("", "%d more asked for %s ago for %s", more, s.Now.Sub(b.Created).Round(time.Second), gangName(b.Gang))
-			}
-		}
+	for _, text := range awaited(s, g) {
+		line("", "%s", text)
 	}
 	line("Price", "%s/h each, %s/h now", g.Price, g.Price*snapshot.Dollars(count[usable]+count[coming]))
 	if g.BootsLearned > 0 {
@@ -85,6 +76,27 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 		fmt.Fprintf(out, "\n%s\n", t.Render())
 	}
 	return nil
+}
+
+// kindOf is what is known of a group's machines, in a few words.
+func kindOf(g *snapshot.NodeGroup) string {
+	words := []string{g.Provider, g.CapacityType, g.InstanceType}
+	if g.Zone != "" {
+		words = append(words, "in", g.Zone)
+	}
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
+}
+
+// awaited says which nodes another autoscaler has been asked for and has not made yet.
+func awaited(s *snapshot.Snapshot, g *snapshot.NodeGroup) (out []string) {
+	for _, b := range s.Bookings {
+		for _, part := range b.Nodes {
+			if more := part.Count - len(part.Instances); g.Delegated && part.Group == g.Name && more > 0 {
+				out = append(out, fmt.Sprintf("%d more asked for %s ago for %s", more, s.Now.Sub(b.Created).Round(time.Second), gangName(b.Gang)))
+			}
+		}
+	}
+	return out
 }
 
 // States of a member, for people.

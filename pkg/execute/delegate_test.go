@@ -252,7 +252,7 @@ func (b *bazaar) held() map[string]string {
 	for _, n := range nodes.Items {
 		text := ""
 		for _, key := range []string{v1alpha1.IntentAnnotation, v1alpha1.ScaleDownDisabledAnnotation, v1alpha1.DoNotDisruptAnnotation} {
-			text += n.Annotations[key] + " "
+			text += n.Annotations[key] + "|"
 		}
 		out[n.Name] = text
 	}
@@ -294,7 +294,7 @@ func TestProvisionedWhenEveryNodeHasCome(t *testing.T) {
 		if got := b.request().Status.Nodes[0].Instances; !cmp.Equal(got, []string{"n1", "n2"}) {
 			t.Errorf("instances %v", got)
 		}
-		if diff := cmp.Diff(map[string]string{"n1": "default/x true true ", "n2": "default/x true true "}, b.held()); diff != "" {
+		if diff := cmp.Diff(map[string]string{"n1": "default/x|true|true|", "n2": "default/x|true|true|"}, b.held()); diff != "" {
 			t.Errorf("nodes that are held (-want +got):\n%s", diff)
 		}
 		done := plan.Settle{Namespace: "default", Request: "x", State: plan.RequestReleased, Reason: v1alpha1.ReasonGangPlaced, Message: "the gang runs"}
@@ -305,7 +305,7 @@ func TestProvisionedWhenEveryNodeHasCome(t *testing.T) {
 			t.Error("the request is still there: room is kept for it")
 		}
 		// What somebody else had put on a node stays.
-		if diff := cmp.Diff(map[string]string{"n1": "   ", "n2": "  true "}, b.held()); diff != "" {
+		if diff := cmp.Diff(map[string]string{"n1": "|||", "n2": "||true|"}, b.held()); diff != "" {
 			t.Errorf("nodes that are held for nobody (-want +got):\n%s", diff)
 		}
 	})
@@ -419,7 +419,7 @@ func TestAWaitThatADecisionEnds(t *testing.T) {
 				if _, withdrawn := b.asker.count(); withdrawn != 1 || time.Since(began) > time.Minute || len(b.marked()) > 0 {
 					t.Errorf("withdrawn %d times after %s, marked %v", withdrawn, time.Since(began), b.marked())
 				}
-				if got := b.held()["n1"]; got != "   " {
+				if got := b.held()["n1"]; got != "|||" {
 					t.Errorf("the node that came is still held: %q", got)
 				}
 			})
@@ -475,7 +475,7 @@ func TestASuccessorWaitsOn(t *testing.T) {
 			t.Errorf("a successor that has decided nothing yet wrote the instances %v", got)
 		}
 		b.see(b.t.Context())
-		if got := b.held()["n1"]; got != "default/x true true " {
+		if got := b.held()["n1"]; got != "default/x|true|true|" {
 			t.Errorf("and let the node go: %q", got)
 		}
 		b.node("n2", nil)

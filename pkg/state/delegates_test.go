@@ -110,8 +110,8 @@ func TestNodesBelongToTheOldestPurchaseThatLacksOne(t *testing.T) {
 			func(m *state.Mirror) {
 				m.AssumeRequest(request("young", "asked", 2, ago(young)))
 				m.AssumeRequest(request("old", "asked", 2, ago(old)))
-				for k, age := range []time.Duration{30, 60, 45} {
-					m.Nodes().OnAdd(made(fmt.Sprint("n", k), age*time.Second), true)
+				for k, age := range []time.Duration{30 * time.Second, time.Minute, 45 * time.Second} {
+					m.Nodes().OnAdd(made(fmt.Sprint("n", k), age), true)
 				}
 			},
 			map[string][]string{"old": {"n1", "n2"}, "young": {"n0"}},

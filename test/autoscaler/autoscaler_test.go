@@ -112,7 +112,7 @@ func check[T any](t *testing.T, what string, want, got T) {
 const atomic, capacity = v1.ProvisioningClassBestEffortAtomicScaleUp, v1.ProvisioningClassCheckCapacity
 
 func TestProvisionedBeforeAnyNodeExists(t *testing.T) {
-	play(t, nil, func(t *testing.T, a *autoscaler.Autoscaler, kube *fake.Clientset, c client.Client) {
+	play(t, nil, func(t *testing.T, _ *autoscaler.Autoscaler, kube *fake.Clientset, c client.Client) {
 		ask(t, c, "one", atomic, 2)
 		ask(t, c, "two", atomic, 1)
 		time.Sleep(time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,9 +94,7 @@ func knowing(t *testing.T, s *scene) client.Client {
 // made is a configured group as the autoscaler has it that makes its nodes.
 func made(g v1alpha1.NodeGroup) autoscaler.Group {
 	labels := map[string]string{isolation: g.Labels[isolation]}
-	for key, value := range g.NodeSelector() {
-		labels[key] = value
-	}
+	maps.Copy(labels, g.NodeSelector())
 	out := autoscaler.Group{Name: g.Name, Labels: labels, Max: int(*g.MaxNodes), Stock: -1, Boot: time.Second, GPU: time.Second,
 		Allocatable: corev1.ResourceList{corev1.ResourceCPU: g.Capacity.CPU, corev1.ResourceMemory: g.Capacity.Memory,
 			corev1.ResourcePods: *resource.NewQuantity(g.Capacity.Pods, resource.DecimalSI), corev1.ResourceEphemeralStorage: resource.MustParse("100Gi")}}
