@@ -5,7 +5,7 @@ package v1alpha1
 const (
 	// ConditionAccepted is True once the intent is recorded and passed all bounds.
 	ConditionAccepted = "Accepted"
-	// ConditionProvisioned is True once the cloud has promised every node.
+	// ConditionProvisioned is True once every machine exists.
 	ConditionProvisioned = "Provisioned"
 	// ConditionReady is True while every node is usable. Its reason always tells
 	// where the request stands, whatever its status.
@@ -23,7 +23,7 @@ const (
 const (
 	// ReasonRequested: the intent is recorded; the cloud may not have been asked yet.
 	ReasonRequested = "Requested"
-	// ReasonLaunched: the cloud promised every node; they boot.
+	// ReasonLaunched: every machine exists; they boot.
 	ReasonLaunched = "Launched"
 	// ReasonNodesUsable: every node is in the cluster with its GPUs advertised.
 	ReasonNodesUsable = "NodesUsable"

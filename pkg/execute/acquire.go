@@ -150,8 +150,12 @@ func (e *Executor) launchAll(ctx, wait context.Context, stop context.CancelCause
 	var all sync.WaitGroup
 	for k, n := range r.Spec.Nodes {
 		all.Go(func() {
-			ids, err := e.launch(ctx, r, n)
-			if d := e.delegate(n.NodeGroup); d != nil && err == nil {
+			d, until := e.delegate(n.NodeGroup), ctx
+			if d != nil {
+				until = wait
+			}
+			ids, err := e.launch(ctx, until, r, n)
+			if d != nil && err == nil {
 				ids, err = e.follow(wait, d, r, n)
 			}
 			if err != nil {
@@ -164,16 +168,17 @@ func (e *Executor) launchAll(ctx, wait context.Context, stop context.CancelCause
 	return results
 }
 
-// launch asks the cloud until it has an answer. The same token makes the repetition safe.
-func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
+// launch asks the cloud until it has an answer. The same token makes the repetition safe. A call is
+// never cut short but by ctx; when until ends, it is not repeated.
+func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
 	g := e.Mirror.GroupOf(n.NodeGroup)
 	if g == nil {
 		return nil, fmt.Errorf("node group %s is not configured any more: %w", n.NodeGroup, cloud.ErrRejected)
 	}
 	pace := again
 	for {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if until.Err() != nil {
+			return nil, context.Cause(until)
 		}
 		if err = e.mark(ctx, r, n); err == nil {
 			ids, err = e.Providers[g.Provider].Launch(ctx, e.launchRequest(r, n))
@@ -182,8 +187,8 @@ func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1
 			return ids, err
 		}
 		e.Log.Info("Repeating a launch with the same token", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
-		if !sleep(ctx, pace.Step()) {
-			return ids, err
+		if !sleep(until, pace.Step()) {
+			return ids, context.Cause(until)
 		}
 	}
 }

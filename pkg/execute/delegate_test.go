@@ -36,6 +36,7 @@ type asker struct {
 
 	mu        sync.Mutex
 	answer    error // to the next look at a request
+	away      bool  // nobody answers
 	asked     []cloud.LaunchRequest
 	withdrawn int
 }
@@ -43,6 +44,9 @@ type asker struct {
 func (a *asker) Launch(_ context.Context, r cloud.LaunchRequest) ([]string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.away {
+		return nil, cloud.ErrUnknownOutcome
+	}
 	a.asked = append(a.asked, r)
 	return nil, nil
 }
@@ -485,6 +489,32 @@ func TestASuccessorWaitsOn(t *testing.T) {
 		if b.asker.asked[0].Token != b.asker.asked[len(b.asker.asked)-1].Token {
 			t.Errorf("asked under two tokens: %+v", b.asker.asked)
 		}
+	})
+}
+
+// A pod that was shown is gone. The other in its place is asked for anew, and nobody is blamed.
+func TestReplacedPodsAreAskedForAnew(t *testing.T) {
+	bubble(t, v1alpha1.ProviderSignal, func(b *bazaar) {
+		b.turn(nil, b.buys()...)
+		b.asker.say(fmt.Errorf("pod a is gone: %w", cloud.ErrStale))
+		b.turn(nil)
+		b.check("over", []string{"Failed PodsReplaced", "Released NodesReturned"})
+		if f := b.request().Status.Nodes[0].Refusal; f != nil {
+			t.Errorf("refused: %+v", f)
+		}
+		if g := b.Mirror.Snapshot(time.Now()).NodeGroup("asked"); !g.BlockedUntil.IsZero() || len(g.Unfit) > 0 {
+			t.Errorf("the group is not asked again before %s; unfit %v", g.BlockedUntil, g.Unfit)
+		}
+	})
+}
+
+// The API server is away when the request is to be made, and stays away until the time is up.
+func TestALaunchThatNeverSucceedsEndsWithItsTime(t *testing.T) {
+	bubble(t, v1alpha1.ProviderProvisioningRequest, func(b *bazaar) {
+		b.asker.away = true
+		b.turn(nil, b.buys()...)
+		b.turn(nil, plan.Settle{Namespace: "default", Request: "x", State: plan.RequestFailed, Reason: v1alpha1.ReasonProvisionTimeout, Message: "late"})
+		b.check("over", []string{"Failed ProvisionTimeout", "Released ProvisionTimeout"})
 	})
 }
 

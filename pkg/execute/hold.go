@@ -60,7 +60,8 @@ func (e *Executor) hold(ctx context.Context, name, request string) error {
 	if err != nil {
 		return fmt.Errorf("encode annotations of node %s: %w", name, err)
 	}
-	if _, err := nodes.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	_, err = nodes.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) { // changed since: the next decision tries again
 		return fmt.Errorf("annotate node %s: %w", name, err)
 	}
 	return nil

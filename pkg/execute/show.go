@@ -89,6 +89,10 @@ func (e *Executor) asked() map[types.UID]show {
 // others are the pods that wait and that nobody is to make nodes for. Where no group is grown by a
 // signal, they are only those that carry one all the same, of a configuration or a scheduler before.
 func (e *Executor) others(asked map[types.UID]show, verdicts []plan.Verdict) []show {
+	marked, all := e.Mirror.Shown(), e.Mirror.Signals()
+	if len(marked) == 0 && !all {
+		return nil
+	}
 	said := map[types.UID]show{}
 	var rest []show
 	for _, v := range verdicts {
@@ -107,13 +111,13 @@ func (e *Executor) others(asked map[types.UID]show, verdicts []plan.Verdict) []s
 		for _, pod := range e.Mirror.Waiting(types.UID(v.Gang.UID)) {
 			s.pod = pod
 			said[pod.UID] = s
-			if _, ask := asked[pod.UID]; !ask && e.Mirror.Signals() {
+			if _, ask := asked[pod.UID]; !ask && all {
 				rest = append(rest, s)
 			}
 		}
 	}
 	var shown []show
-	for _, pod := range e.Mirror.Shown() {
+	for _, pod := range marked {
 		if _, ask := asked[pod.UID]; ask {
 			continue
 		}

@@ -164,6 +164,9 @@ type Ask struct {
 // Asks lists what other autoscalers have been asked for and is not over, oldest first, as of the last
 // snapshot.
 func (m *Mirror) Asks() []Ask {
+	if !slices.ContainsFunc(m.config.NodeGroups, func(g v1alpha1.NodeGroup) bool { return g.Delegated() }) {
+		return nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []Ask

@@ -184,6 +184,25 @@ func TestPendingPods(t *testing.T) {
 	})
 }
 
+// A node that boots is tainted, has no devices yet, and is room all the same.
+func TestANodeThatBootsIsRoom(t *testing.T) {
+	play(t, nil, func(t *testing.T, a *autoscaler.Autoscaler, kube *fake.Clientset, _ client.Client) {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "boots", UID: "boots", Labels: map[string]string{"pool": "g"}},
+			Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}}}
+		if _, err := kube.CoreV1().Nodes().Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: "wants"}, Spec: spec(),
+			Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}}}}
+		if _, err := kube.CoreV1().Pods("ml").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		check(t, "nothing was bought", 0, a.Asked("g"))
+		check(t, "it was looked at", true, a.Looked("ml", "wants"))
+	})
+}
+
 // Karpenter knows no gangs, and removes what nobody uses within seconds, unless it is told not to.
 func TestIdleNodesAreKeptWhereAnAnnotationSaysSo(t *testing.T) {
 	play(t, nil, func(t *testing.T, a *autoscaler.Autoscaler, kube *fake.Clientset, _ client.Client) {

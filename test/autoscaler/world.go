@@ -57,7 +57,10 @@ func (a *Autoscaler) look(ctx context.Context) (*world, error) {
 		p := &place{node: n, group: a.groupOf(n.Labels), free: n.Status.Allocatable.DeepCopy()}
 		if p.group != nil {
 			delete(p.group.coming, n.Name)
-			p.free = p.group.Allocatable.DeepCopy() // it will have its devices
+			// As it will be once it is up: with its devices, without the taints of a boot.
+			p.node = n.DeepCopy()
+			p.node.Spec.Taints = slices.Clone(p.group.Taints)
+			p.free = p.group.Allocatable.DeepCopy()
 		}
 		w.nodes = append(w.nodes, p)
 	}

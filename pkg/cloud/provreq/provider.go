@@ -17,6 +17,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -174,7 +175,7 @@ func (p *Provider) Withdraw(ctx context.Context, r cloud.LaunchRequest) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	request := &v1.ProvisioningRequest{ObjectMeta: metav1.ObjectMeta{Namespace: meta.Namespace, Name: meta.Name}}
-	if err := p.client.Delete(ctx, request); err != nil && !apierrors.IsNotFound(err) {
+	if err := p.client.Delete(ctx, request); err != nil && !apierrors.IsNotFound(err) && !apimeta.IsNoMatchError(err) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	for k := range maxPodSets { // made in this order, so the first that is missing is the last
