@@ -21,13 +21,12 @@ func (d *decision) buy(w *work, f *failure, need snapshot.Resources) bool {
 	bounds := scaling.BoundsOf(d.s, queues)
 	b := &basket{d: d, work: w, gang: w.gang, queues: queues, offers: rungs(d.offers, bounds), opened: map[string]int{}, zone: d.zoneOf(w.gang)}
 	classes := byClass(w.muster.missing)
-	mark := d.room.mark()
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
 	if !ok {
 		b.refuse(classes[stuck], f)
 		return false
 	}
-	b.checkout(d.room.since(mark))
+	b.checkout()
 	d.ledger.charge(w.gang, need)
 	return true
 }
@@ -184,9 +183,8 @@ func (b *basket) hash(group string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkout turns the basket into steps: the intent first, then a launch per group. placed are the
-// gang's pods on their slots.
-func (b *basket) checkout(placed []snapshot.Placed, slots []*slot) {
+// checkout turns the basket into steps: the intent first, then a launch per group.
+func (b *basket) checkout() {
 	var eta time.Time
 	book := plan.Book{Gang: plan.OwnerOf(b.gang), Queue: b.gang.Queue, Request: b.request(),
 		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
@@ -198,7 +196,7 @@ func (b *basket) checkout(placed []snapshot.Placed, slots []*slot) {
 		}
 		purchase := plan.Purchase{Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]}
 		if o.Group.Delegated {
-			purchase.Pods = tenants(o.Group, placed, slots)
+			purchase.Pods = b.tenants(o.Group)
 		}
 		book.Purchases = append(book.Purchases, purchase)
 		book.HourlyCost += o.Price * snapshot.Dollars(n)
@@ -216,10 +214,11 @@ func (b *basket) checkout(placed []snapshot.Placed, slots []*slot) {
 
 // tenants lists the pods that were placed on the nodes bought of a group. Nodes count in the order in
 // which they were opened, which is that of their first pods.
-func tenants(g *snapshot.NodeGroup, placed []snapshot.Placed, slots []*slot) (out []plan.Tenant) {
+func (b *basket) tenants(g *snapshot.NodeGroup) (out []plan.Tenant) {
 	index := map[*slot]int{}
+	placed, slots := b.d.room.since(0)
 	for k, sl := range slots {
-		if sl.stage != bought || sl.node.Group != g.Name {
+		if sl.stage != bought || sl.booked != b.gang.ID || sl.node.Group != g.Name {
 			continue
 		}
 		if _, seen := index[sl]; !seen {

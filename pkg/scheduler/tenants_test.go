@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,6 +55,15 @@ func TestTenants(t *testing.T) {
 			},
 			map[string][]string{"heads": {"train-0 on 0"}, "workers": {"train-1 on 0", "train-2 on 1"}},
 		},
+		"NotThoseOfAnotherGang": {
+			"two gangs buy of one group in one decision",
+			func(w *world) {
+				w.group("asked", "a", 1, 1_000_000).Delegated = true
+				w.gang("a", "team-a", 50, 1, 1)
+				w.gang("b", "team-a", 50, 2, 2)
+			},
+			map[string][]string{"asked": {"a-0 on 0", "b-0 on 0", "b-1 on 1"}},
+		},
 		"NobodyToTell": {
 			"the manager grows the group by itself",
 			func(w *world) {
@@ -76,7 +86,7 @@ func TestTenants(t *testing.T) {
 					continue
 				}
 				for _, p := range b.Purchases {
-					got[p.Group] = nil
+					got[p.Group] = slices.Clip(got[p.Group])
 					for _, pod := range p.Pods {
 						got[p.Group] = append(got[p.Group], fmt.Sprintf("%s on %d", pod.Name, pod.Node))
 					}
