@@ -98,7 +98,7 @@ func (w *warmth) fillQueue(q *snapshot.Queue) {
 	bounds := w.d.s.Bounds[q.Name]
 	need := bounds.MinGPUs*1000 - w.d.budget.MilliGPUs(q.Name) - w.claimed[q.Name]
 	// What another autoscaler made, it removes when it is idle, and it makes none for nobody.
-	offers := slices.DeleteFunc(rungs(w.d.offers, &bounds), func(o scaling.Offer) bool { return o.Group.Delegated })
+	offers := slices.DeleteFunc(slices.Clone(rungs(w.d.offers, &bounds)), func(o scaling.Offer) bool { return o.Group.Delegated })
 	var idle []scaling.Idle
 	for _, sl := range w.d.room.slots {
 		price, ok := priceOf(sl.node, offers)
