@@ -32,13 +32,15 @@ func shown(p *pod) bool {
 func waits(p *corev1.Pod) bool { return p.Spec.NodeName == "" && p.DeletionTimestamp == nil }
 
 // Shown lists the pods of capmgr's that wait and that other autoscalers make nodes for, as they are
-// marked now, whoever marked them.
+// marked now, whoever marked them. What capmgr has just bound does not wait.
 func (m *Mirror) Shown() []*corev1.Pod {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []*corev1.Pod
 	for uid := range m.shown {
-		out = append(out, m.pods[uid].object)
+		if m.assumed[uid] == "" {
+			out = append(out, m.pods[uid].object)
+		}
 	}
 	return byName(out)
 }

@@ -360,6 +360,7 @@ func (b *beside) movesOn(t *testing.T, queue, reason, says string, own int) {
 		t.Errorf("it took %s until nothing was asked for any more", took)
 	}
 	b.awaitWithdrawn(t, queue)
+	t.Logf("nothing was asked for any more %.1f s after the purchase had failed", time.Since(failed.LastTransitionTime.Time).Seconds())
 	b.awaitReady(t, queue, queue, time.Minute)
 	b.wasWhole(t, queue, 3)
 	if n := b.askedFor(t, queue); n != 1 {
