@@ -60,7 +60,7 @@ func queueNamed(t *testing.T, path, name string) *queuev2.Queue {
 
 // Each configured queue exists, and each parent that a queue names does.
 func TestQueuesAreWhole(t *testing.T) {
-	for _, overlay := range []string{"kind", "eks"} {
+	for _, overlay := range []string{"kind", "eks", "autoscaler"} {
 		names := map[string]bool{"": true}
 		var queues []*queuev2.Queue
 		for _, doc := range documents(t, overlay+"/queues.yaml") {
@@ -142,6 +142,47 @@ func TestDeployment(t *testing.T) {
 	}
 	if s := c.SecurityContext; *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || s.Capabilities.Drop[0] != "ALL" {
 		t.Error("the container is not admitted under the restricted standard")
+	}
+}
+
+// The example shows every provider that leaves the nodes to another autoscaler, and nothing that needs
+// rights at a cloud.
+func TestAutoscalerConfiguration(t *testing.T) {
+	config, err := v1alpha1.Load("autoscaler/config.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[v1alpha1.Provider]bool{}
+	for _, g := range config.NodeGroups {
+		seen[g.Provider] = true
+		if !g.Delegated() {
+			t.Errorf("node group %s is of provider %s", g.Name, g.Provider)
+		}
+	}
+	if !seen[v1alpha1.ProviderProvisioningRequest] || !seen[v1alpha1.ProviderSignal] {
+		t.Errorf("the example shows %v", seen)
+	}
+}
+
+// What asking Cluster Autoscaler takes is apart, and no more than the provider does.
+func TestProvisioningRequestRights(t *testing.T) {
+	want := map[string][]string{"provisioningrequests": {"get", "create", "delete"}, "podtemplates": {"create", "delete"}, "pods": {"patch"}}
+	docs := documents(t, "autoscaler/provisioning-request.yaml")
+	role := decode[rbacv1.ClusterRole](t, "autoscaler/provisioning-request.yaml", docs[0])
+	for _, rule := range role.Rules {
+		for _, r := range rule.Resources {
+			if !slices.Equal(rule.Verbs, want[r]) {
+				t.Errorf("%s may be changed by %v, want %v", r, rule.Verbs, want[r])
+			}
+			delete(want, r)
+		}
+	}
+	for r := range want {
+		t.Errorf("there is no right on %s", r)
+	}
+	binding := decode[rbacv1.ClusterRoleBinding](t, "autoscaler/provisioning-request.yaml", docs[1])
+	if binding.RoleRef.Name != role.Name || len(binding.Subjects) != 1 || binding.Subjects[0].Name != "capmgr" {
+		t.Errorf("the role is bound to %+v", binding)
 	}
 }
 

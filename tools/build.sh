@@ -58,7 +58,7 @@ build() {
 }
 
 # share MODULE PINNED SOURCE TARGET copies folder SOURCE of the module PINNED,
-# one of MODULE's requirements, to share/TARGET.
+# one of MODULE's requirements, to share/TARGET. The product's own module is "..".
 share() {
   local module=$1 pinned=$2 source=$3 target=$4 sum dir
   local result=$output/share/$target stamp=$output/stamps/share-${target//\//-}
@@ -103,6 +103,7 @@ kwok=sigs.k8s.io/kwok
 
 share kuberay $kuberay config/crd/bases kuberay/crds
 share kuberay $kuberay config/samples kuberay/samples
+share .. k8s.io/autoscaler/cluster-autoscaler/apis config/crd autoscaler/crds
 share controlplane $kwok kustomize/crd/bases kwok/crds
 share controlplane $kwok kustomize/stage/node/fast kwok/stages/node
 share controlplane $kwok kustomize/stage/pod/fast kwok/stages/pod

@@ -97,6 +97,20 @@ type NodeRequest struct {
 	// ClientToken makes repeating the call harmless: at most 64 printable ASCII
 	// characters, the same on every repetition and new for every attempt.
 	ClientToken string `json:"clientToken"`
+
+	// Pods are those that the nodes are for, where another autoscaler has to be told:
+	// empty for groups that the manager grows by itself.
+	Pods []PodReference `json:"pods,omitempty"`
+}
+
+// PodReference names a pod in the request's own namespace, and which of the nodes is for it.
+type PodReference struct {
+	// Name of the pod.
+	Name string `json:"name"`
+	// UID of the pod: one made anew under the same name is another pod.
+	UID types.UID `json:"uid"`
+	// Node counts the nodes of the group from 0, in the order in which they come.
+	Node int32 `json:"node"`
 }
 
 // TotalNodes is the number of nodes over all groups.
@@ -146,7 +160,8 @@ type NodeStatus struct {
 	// NodeGroup is the configured name of the group.
 	NodeGroup string `json:"nodeGroup"`
 
-	// Instances are the provider's ids of what was delivered, sorted.
+	// Instances are the provider's ids of what was delivered, sorted; the names of nodes
+	// where another autoscaler makes them.
 	Instances []string `json:"instances,omitempty"`
 
 	// Message is what the provider answered, where it is worth reading.

@@ -5,7 +5,7 @@ package v1alpha1
 const (
 	// ConditionAccepted is True once the intent is recorded and passed all bounds.
 	ConditionAccepted = "Accepted"
-	// ConditionProvisioned is True once the cloud has promised every node.
+	// ConditionProvisioned is True once every machine exists.
 	ConditionProvisioned = "Provisioned"
 	// ConditionReady is True while every node is usable. Its reason always tells
 	// where the request stands, whatever its status.
@@ -27,7 +27,7 @@ const ConditionFieldContention = "FieldContention"
 const (
 	// ReasonRequested: the intent is recorded; the cloud may not have been asked yet.
 	ReasonRequested = "Requested"
-	// ReasonLaunched: the cloud promised every node; they boot.
+	// ReasonLaunched: every machine exists; they boot.
 	ReasonLaunched = "Launched"
 	// ReasonNodesUsable: every node is in the cluster with its GPUs advertised.
 	ReasonNodesUsable = "NodesUsable"
@@ -49,6 +49,9 @@ const (
 	ReasonNodeDidNotFit = "NodeDidNotFit"
 	// ReasonNodeLost: a node that was usable left before the gang ran.
 	ReasonNodeLost = "NodeLost"
+	// ReasonPodsReplaced: pods that another autoscaler was shown are gone, and it is to be
+	// shown those in their place.
+	ReasonPodsReplaced = "PodsReplaced"
 
 	// ReasonGangGone: the owner was deleted, suspended or finished.
 	ReasonGangGone = "GangGone"
@@ -65,7 +68,7 @@ func CapacityRequestReasons() []string {
 	return []string{
 		ReasonRequested, ReasonLaunched, ReasonNodesUsable,
 		ReasonInsufficientCapacity, ReasonPartialFill, ReasonQuotaExceeded, ReasonProviderRefused,
-		ReasonProvisionTimeout, ReasonNodeDidNotFit, ReasonNodeLost,
+		ReasonProvisionTimeout, ReasonNodeDidNotFit, ReasonNodeLost, ReasonPodsReplaced,
 		ReasonGangGone, ReasonGangPlaced, ReasonNotNeeded, ReasonNodesReturned,
 	}
 }

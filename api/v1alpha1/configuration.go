@@ -172,16 +172,33 @@ type NodeGroup struct {
 	// Name is how queues, bounds and messages call the group; at most 63 characters.
 	Name string `json:"name"`
 
-	// Provider is who delivers the nodes: aws.
+	// Provider is who delivers the nodes: aws, provisioning-request or signal.
 	Provider Provider `json:"provider"`
 
 	// AWS names the group at provider aws, and only there.
 	AWS *AWSNodeGroup `json:"aws,omitempty"`
 
-	// HourlyPrice of one node, in dollars. Absent: the provider's own price.
+	// ProvisioningRequest says what to ask for at provider provisioning-request, and only
+	// there.
+	ProvisioningRequest *ProvisioningRequestNodeGroup `json:"provisioningRequest,omitempty"`
+
+	// Signal tells the group's nodes at provider signal, and only there.
+	Signal *SignalNodeGroup `json:"signal,omitempty"`
+
+	// Capacity of one node, where another autoscaler makes it: required there, and read
+	// from the cloud elsewhere. It counts until a real node of the group is usable.
+	Capacity *NodeCapacity `json:"capacity,omitempty"`
+
+	// InstanceType of the nodes, where another autoscaler makes them, such as g5.xlarge.
+	// Pods may select on it. Empty: they are of no particular type.
+	InstanceType string `json:"instanceType,omitempty"`
+
+	// HourlyPrice of one node, in dollars. Absent: the provider's own price. Required where
+	// another autoscaler makes the nodes: nobody else could tell it.
 	HourlyPrice *Dollars `json:"hourlyPrice,omitempty"`
 
-	// Zone is the failure domain that the nodes come up in. Empty: read from the provider.
+	// Zone is the failure domain that the nodes come up in. Empty: read from the provider;
+	// at provisioning-request and signal, anywhere.
 	Zone string `json:"zone,omitempty"`
 
 	// Labels that the nodes will carry, beside those that the provider tells of.
@@ -196,7 +213,7 @@ type NodeGroup struct {
 	// that something else removes: a node with one is coming, not unusable.
 	StartupTaints []string `json:"startupTaints,omitempty"`
 
-	// MinNodes are kept even when idle. Default 0.
+	// MinNodes are kept even when idle. Default 0. Only at provider aws.
 	MinNodes int32 `json:"minNodes,omitempty"`
 
 	// MaxNodes bounds the group, running and coming. Required, because a bound that
@@ -204,6 +221,7 @@ type NodeGroup struct {
 	MaxNodes *int32 `json:"maxNodes,omitempty"`
 
 	// IdleAfter is how long a node must have been idle before it is given back. Default 5m.
+	// Only at provider aws: elsewhere the autoscaler that made a node removes it.
 	IdleAfter *metav1.Duration `json:"idleAfter,omitempty"`
 
 	// ExpectedBootTime is the time from buying to usable that is assumed until it

@@ -62,7 +62,12 @@ func SetDefaults(c *CapacityManagerConfiguration) {
 	}
 	for i := range c.NodeGroups {
 		g := &c.NodeGroups[i]
-		setDuration(&g.IdleAfter, DefaultIdleAfter)
+		if !g.Delegated() {
+			setDuration(&g.IdleAfter, DefaultIdleAfter)
+		}
+		if g.ProvisioningRequest != nil && g.ProvisioningRequest.ClassName == "" {
+			g.ProvisioningRequest.ClassName = BestEffortAtomicClass
+		}
 		setDuration(&g.ExpectedBootTime, DefaultExpectedBootTime)
 		setDuration(&g.ProvisionTimeout, DefaultProvisionTimeout)
 	}

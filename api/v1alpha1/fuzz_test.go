@@ -12,6 +12,7 @@ import (
 func FuzzDecodeConfiguration(f *testing.F) {
 	for _, seed := range []string{
 		"", "null", "[]", "{}", header, group, example,
+		delegated,
 		group + "  hourlyPrice: $1\n",
 		group + "- \n- 3\n- {name: [a]}\n",
 		header + "queues: {a.b: {scaling: {maxNodes: {x.y: -1}}}}\n",

@@ -28,7 +28,7 @@ const (
 	BatchMinMemberAnnotation = "kai.scheduler/batch-min-member"
 )
 
-// Annotations of capmgr on the owners of gangs and on queues.
+// Annotations of capmgr on the owners of gangs, on queues and on nodes.
 const (
 	// VerdictAnnotation, on a gang's top owner, holds the last verdict as JSON:
 	// why the gang runs or waits, and what is being done. Written by capmgr only.
@@ -83,6 +83,13 @@ const (
 	// ExpectedRuntimeAnnotation, on a gang's owner, is a Go duration; work that ends
 	// in time may run ahead of a reservation.
 	ExpectedRuntimeAnnotation = "capmgr.io/expected-runtime"
+	// IntentAnnotation, on a node that another autoscaler made, is the CapacityRequest that
+	// it is held for, namespace/name. Written by capmgr only, and taken off with what
+	// HoldsAnnotation names.
+	IntentAnnotation = "capmgr.io/intent"
+	// HoldsAnnotation, beside IntentAnnotation, lists by commas the annotations that capmgr
+	// has added to make other autoscalers keep the node.
+	HoldsAnnotation = "capmgr.io/holds"
 	// AllowedNamespacesAnnotation, on a Queue, lists by commas the namespaces whose
 	// work may use it. Absent: all.
 	AllowedNamespacesAnnotation = "capmgr.io/allowed-namespaces"

@@ -177,12 +177,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"UnknownProvider": {
 			reason: "the known ones are named",
 			in:     strings.Replace(group, "provider: aws", "provider: gcp", 1),
-			want:   `nodeGroups[0].provider: unknown provider "gcp"; known providers: aws`,
+			want:   `nodeGroups[0].provider: unknown provider "gcp"; known providers: aws, provisioning-request, signal`,
 		},
 		"NothingButAName": {
 			reason: "all that is missing is told at once",
 			in:     header + "nodeGroups: [{name: a}]\n",
-			want: "nodeGroups[0].provider: required; known providers: aws\n" +
+			want: "nodeGroups[0].provider: required; known providers: aws, provisioning-request, signal\n" +
 				"nodeGroups[0].maxNodes: required; write the most nodes that the group may ever have",
 		},
 		"NoAutoScalingGroup": {

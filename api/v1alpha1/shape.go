@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -34,6 +35,7 @@ type shape struct{ found *findings }
 
 var (
 	durationType    = reflect.TypeFor[metav1.Duration]()
+	quantityType    = reflect.TypeFor[resource.Quantity]()
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 )
 
@@ -145,6 +147,9 @@ func (s *shape) parsed(v any, t reflect.Type, path *field.Path) (any, bool) {
 	data, err := json.Marshal(v)
 	if err == nil {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
+	}
+	if err != nil && t == quantityType {
+		return s.wrong(v, path, "an amount such as 4, 3920m or 14162Mi")
 	}
 	if err != nil {
 		s.found.add(&field.Error{Type: field.ErrorTypeInvalid, Field: path.String(), BadValue: v, Detail: err.Error()})

@@ -25,6 +25,7 @@ func (v *validator) nodeGroups(path *field.Path) {
 		g, at := &v.config.NodeGroups[i], path.Index(i)
 		v.groupName(g.Name, at.Child("name"), names)
 		v.provider(g, at, asgs)
+		v.delegate(i, at)
 		v.size(g, at)
 		v.shape(g, at)
 		v.positive(g.IdleAfter, at.Child("idleAfter"))
@@ -50,14 +51,18 @@ func (v *validator) groupName(name string, path *field.Path, seen map[string]*fi
 	seen[name] = path
 }
 
+const providers = "aws, provisioning-request, signal"
+
 func (v *validator) provider(g *NodeGroup, path *field.Path, seen map[string]*field.Path) {
 	switch g.Provider {
 	case ProviderAWS:
+	case ProviderProvisioningRequest, ProviderSignal:
+		return
 	case "":
-		v.required(path.Child("provider"), "known providers: aws")
+		v.required(path.Child("provider"), "known providers: "+providers)
 		return
 	default:
-		v.invalid(path.Child("provider"), g.Provider, "unknown provider %q; known providers: aws", g.Provider)
+		v.invalid(path.Child("provider"), g.Provider, "unknown provider %q; known providers: %s", g.Provider, providers)
 		return
 	}
 	at := path.Child("aws", "autoScalingGroup")

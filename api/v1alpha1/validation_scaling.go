@@ -41,6 +41,26 @@ func (v *validator) gpus(s *Scaling, path *field.Path) {
 	if s.MaxGPUs != nil && *s.MaxGPUs >= 0 && s.MinGPUs > *s.MaxGPUs {
 		v.invalid(path.Child("minGPUs"), s.MinGPUs, "must be at most maxGPUs, %d; it is %d", *s.MaxGPUs, s.MinGPUs)
 	}
+	if s.MinGPUs > 0 && v.onlyDelegated(s.Ladder) {
+		v.invalid(path.Child("minGPUs"), s.MinGPUs, "none of the groups that can be bought from keeps nodes warm: other autoscalers "+
+			"make nodes for pods that wait, and remove idle ones; use a group of provider aws, or leave it out")
+	}
+}
+
+// onlyDelegated says whether all the groups of a ladder, or all there are, are grown by others.
+func (v *validator) onlyDelegated(ladder []string) bool {
+	groups, others := 0, 0
+	for i := range v.config.NodeGroups {
+		g := &v.config.NodeGroups[i]
+		if len(ladder) > 0 && !slices.Contains(ladder, g.Name) {
+			continue
+		}
+		groups++
+		if g.Delegated() {
+			others++
+		}
+	}
+	return groups > 0 && groups == others
 }
 
 // noWarmDefault refuses GPUs that would be kept once for every queue that anybody makes.

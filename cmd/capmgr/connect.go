@@ -18,13 +18,14 @@ import (
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/cloud/provreq"
 )
 
 // newScheme knows every kind that capmgr reads or writes.
 func newScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, rayv1.AddToScheme, queuev2.AddToScheme, v1alpha1.AddToScheme,
+		clientgoscheme.AddToScheme, rayv1.AddToScheme, queuev2.AddToScheme, v1alpha1.AddToScheme, provreq.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("register API types: %w", err)
@@ -63,25 +64,34 @@ func unthrottled(config *rest.Config) *rest.Config {
 	return config
 }
 
-// checkServer says in one line what is missing on the API server, before anything is started.
-func checkServer(config *rest.Config) error {
-	client, err := discovery.NewDiscoveryClientForConfig(config)
+// need is a kind that the API server must know.
+type need struct {
+	gv         schema.GroupVersion
+	kind, from string
+}
+
+// checkServer says in one line what is missing on the API server, before anything is started. config is
+// what is to be run on it; nil for what needs none.
+func checkServer(rc *rest.Config, config *v1alpha1.Config) error {
+	client, err := discovery.NewDiscoveryClientForConfig(rc)
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", config.Host, err)
+		return fmt.Errorf("connect to %s: %w", rc.Host, err)
 	}
 	if _, err := client.ServerVersion(); err != nil {
-		return fmt.Errorf("reach the API server at %s: %w", config.Host, err)
+		return fmt.Errorf("reach the API server at %s: %w", rc.Host, err)
 	}
-	for _, need := range []struct {
-		gv         schema.GroupVersion
-		kind, from string
-	}{
+	needs := []need{
 		{queuev2.GroupVersion, "Queue", "apply deploy/base"},
 		{v1alpha1.GroupVersion, "CapacityRequest", "apply deploy/base"},
 		{rayv1.GroupVersion, "RayCluster", "install KubeRay"},
 		{rayv1.GroupVersion, "RayJob", "install KubeRay"},
 		{rayv1.GroupVersion, "RayService", "install KubeRay"},
-	} {
+	}
+	if config != nil && slices.ContainsFunc(config.NodeGroups, func(g v1alpha1.NodeGroup) bool { return g.Provider == v1alpha1.ProviderProvisioningRequest }) {
+		needs = append(needs, need{provreq.GroupVersion, provreq.Kind,
+			"apply Cluster Autoscaler's definition of it, and run Cluster Autoscaler 1.31 or newer with --enable-provisioning-requests"})
+	}
+	for _, need := range needs {
 		list, err := client.ServerResourcesForGroupVersion(need.gv.String())
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("list the kinds of %s: %w", need.gv, err)

@@ -66,7 +66,7 @@ as the manager does, and needs its configuration.`,
 					return explainNodeGroup(cmd.OutOrStdout(), s, name)
 				})
 			}
-			if err := checkServer(rc); err != nil {
+			if err := checkServer(rc, nil); err != nil {
 				return err
 			}
 			scheme, err := newScheme()
@@ -224,6 +224,10 @@ func ofPod(ctx context.Context, c client.Client, namespace, name string) (plan.V
 	for _, cond := range pod.Status.Conditions {
 		if cond.Type == corev1.PodScheduled && cond.Reason != "" {
 			v.Reason, v.Message = plan.Reason(cond.Reason), strings.TrimSuffix(cond.Message, ".")
+			// What is said to other autoscalers has the verdict's reason before its message.
+			if said, ours := strings.CutPrefix(v.Message, string(plan.WaitingForNodes)+": "); ours && cond.Reason == corev1.PodReasonUnschedulable {
+				v.Reason, v.Message = plan.WaitingForNodes, said
+			}
 			return v, nil
 		}
 	}
@@ -304,6 +308,11 @@ func stateOf(r *v1alpha1.CapacityRequest) string {
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionProvisioned} {
 		if cond := meta.FindStatusCondition(r.Status.Conditions, kind); cond != nil && cond.Status == metav1.ConditionTrue {
 			return kind + ": " + cond.Message
+		}
+	}
+	for _, n := range r.Status.Nodes {
+		if n.Message != "" {
+			return "being launched: " + n.NodeGroup + ": " + n.Message
 		}
 	}
 	return "being launched"

@@ -27,7 +27,7 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(out, "  %-10s %s.\n", what, fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(out, "nodegroup/%s: %s %s %s\n\n", g.Name, g.Provider, g.CapacityType, strings.TrimSpace(g.InstanceType+" in "+g.Zone))
+	fmt.Fprintf(out, "nodegroup/%s: %s\n\n", g.Name, kindOf(g))
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Options = table.OptionsNoBordersAndSeparators
@@ -42,15 +42,21 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 	if n := count[usable] + count[coming]; g.Desired > n {
 		line("", "The cloud is told to keep %d: %d more are expected", g.Desired, g.Desired-n)
 	}
+	for _, text := range awaited(s, g) {
+		line("", "%s", text)
+	}
 	line("Price", "%s/h each, %s/h now", g.Price, g.Price*snapshot.Dollars(count[usable]+count[coming]))
 	if g.BootsLearned > 0 {
 		line("Boot", "%s from launch to usable, the median of the last %d purchases", g.ExpectedBootTime, g.BootsLearned)
 	} else {
 		line("Boot", "%s expected from launch to usable; none has been watched yet", g.ExpectedBootTime)
 	}
-	if g.Flaps > 0 {
+	switch {
+	case g.Delegated:
+		line("Idle", "the autoscaler that made a node removes it")
+	case g.Flaps > 0:
 		line("Idle", "a node goes after %s, longer than configured: %d times lately nodes were bought soon after others went", g.IdleAfter, g.Flaps)
-	} else {
+	default:
 		line("Idle", "a node goes after %s", g.IdleAfter)
 	}
 	switch {
@@ -70,6 +76,27 @@ func explainNodeGroup(out io.Writer, s *snapshot.Snapshot, name string) error {
 		fmt.Fprintf(out, "\n%s\n", t.Render())
 	}
 	return nil
+}
+
+// kindOf is what is known of a group's machines, in a few words.
+func kindOf(g *snapshot.NodeGroup) string {
+	words := []string{g.Provider, g.CapacityType, g.InstanceType}
+	if g.Zone != "" {
+		words = append(words, "in", g.Zone)
+	}
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " ")
+}
+
+// awaited says which nodes another autoscaler has been asked for and has not made yet.
+func awaited(s *snapshot.Snapshot, g *snapshot.NodeGroup) (out []string) {
+	for _, b := range s.Bookings {
+		for _, part := range b.Nodes {
+			if more := part.Count - len(part.Instances); g.Delegated && part.Group == g.Name && more > 0 {
+				out = append(out, fmt.Sprintf("%d more asked for %s ago for %s", more, s.Now.Sub(b.Created).Round(time.Second), gangName(b.Gang)))
+			}
+		}
+	}
+	return out
 }
 
 // States of a member, for people.

@@ -23,7 +23,8 @@ func aGroup() (*snapshot.Snapshot, *snapshot.NodeGroup) {
 	return &snapshot.Snapshot{Now: noon, NodeGroups: []*snapshot.NodeGroup{g},
 		Nodes: []*snapshot.Node{{Name: "n1", Usable: true, Pods: []*snapshot.Pod{
 			{Gang: "ml/RayCluster/train/u"}, {Gang: "ml/RayCluster/train/u"}, {Resident: true, Namespace: "kube-system", Name: "proxy"}}}},
-		Bookings: []*snapshot.Booking{{Gang: "ml/RayCluster/next/v", Nodes: []snapshot.BookedNodes{{Group: "g5", Count: 1, Instances: []string{"i-2"}}}}}}, g
+		Bookings: []*snapshot.Booking{{Gang: "ml/RayCluster/next/v", Created: noon.Add(-30 * time.Second),
+			Nodes: []snapshot.BookedNodes{{Group: "g5", Count: 3, Instances: []string{"i-2"}}}}}}, g
 }
 
 func TestExplainNodeGroup(t *testing.T) {
@@ -40,6 +41,9 @@ func TestExplainNodeGroup(t *testing.T) {
 			"insufficient capacity for on-demand g5.xlarge in us-east-1a; tried again at 12:01:30 UTC, in 1m30s.",
 			"raycluster/ml/train", "bought for raycluster/ml/next", "nobody: launched for ml/gone, which is gone",
 		}},
+		"Delegated": {"another autoscaler makes and removes the nodes, and does not say of what kind they are bought", func(g *snapshot.NodeGroup) {
+			g.Provider, g.Delegated, g.CapacityType, g.InstanceType, g.Zone, g.Min = "signal", true, "", "", "", 0
+		}, []string{"nodegroup/g5: signal\n", "the autoscaler that made a node removes it.", "2 more asked for 30s ago for raycluster/ml/next"}},
 		"Shared": {"a group that Cluster Autoscaler sizes is refused, and says so", func(g *snapshot.NodeGroup) {
 			g.Unknown = `rejected: auto scaling group "g5" is tagged k8s.io/cluster-autoscaler/enabled: remove the tag, or allow sharing it for this group`
 		}, []string{"Not used", "is tagged k8s.io/cluster-autoscaler/enabled"}},

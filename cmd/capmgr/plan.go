@@ -73,7 +73,7 @@ func decideOnce(ctx context.Context, configPath, kubeconfig string) (*plan.Plan,
 
 // readOnce reads cluster and cloud as they are now and hands the result to use.
 func readOnce(ctx context.Context, config *v1alpha1.Config, rc *rest.Config, use func(*world, *snapshot.Snapshot) error) error {
-	if err := checkServer(rc); err != nil {
+	if err := checkServer(rc, config); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, observeTimeout)

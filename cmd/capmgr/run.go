@@ -58,7 +58,7 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := checkServer(rc); err != nil {
+	if err := checkServer(rc, config); err != nil {
 		return err
 	}
 	w, err := newWorld(ctx, config, rc)

@@ -18,6 +18,8 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/cloud/aws"
+	"github.com/capmgr/capmgr/pkg/cloud/provreq"
+	"github.com/capmgr/capmgr/pkg/cloud/signal"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/state"
 )
@@ -40,7 +42,7 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", rc.Host, err)
 	}
-	providers, err := newProviders(ctx, config)
+	providers, err := newProviders(ctx, config, rc)
 	if err != nil {
 		return nil, err
 	}
@@ -113,24 +115,39 @@ func (w *world) awaitSync(ctx context.Context) bool {
 	return toolscache.WaitForCacheSync(ctx.Done(), w.synced...)
 }
 
-// newProviders connects to the clouds that the node groups name.
-func newProviders(ctx context.Context, config *v1alpha1.Config) (map[v1alpha1.Provider]cloud.Provider, error) {
+// newProviders connects to whoever makes the nodes of the groups.
+func newProviders(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (map[v1alpha1.Provider]cloud.Provider, error) {
 	providers := map[v1alpha1.Provider]cloud.Provider{}
 	for _, g := range config.NodeGroups {
 		if providers[g.Provider] != nil {
 			continue
 		}
-		if g.Provider != v1alpha1.ProviderAWS {
-			return nil, fmt.Errorf("node group %s: provider %q is not built in", g.Name, g.Provider)
+		var err error
+		if providers[g.Provider], err = newProvider(ctx, g.Provider, config, rc); err != nil {
+			return nil, fmt.Errorf("node group %s: %w", g.Name, err)
 		}
-		p, err := aws.New(ctx, aws.Options{
-			Region: config.AWS.Region, Endpoint: config.AWS.Endpoint, ClusterName: config.AWS.ClusterName})
+	}
+	return providers, nil
+}
+
+func newProvider(ctx context.Context, name v1alpha1.Provider, config *v1alpha1.Config, rc *rest.Config) (cloud.Provider, error) {
+	switch name {
+	case v1alpha1.ProviderAWS:
+		return aws.New(ctx, aws.Options{Region: config.AWS.Region, Endpoint: config.AWS.Endpoint, ClusterName: config.AWS.ClusterName})
+	case v1alpha1.ProviderSignal:
+		return signal.Provider{}, nil
+	case v1alpha1.ProviderProvisioningRequest:
+		scheme, err := newScheme()
 		if err != nil {
 			return nil, err
 		}
-		providers[g.Provider] = p
+		c, err := client.New(rc, client.Options{Scheme: scheme})
+		if err != nil {
+			return nil, fmt.Errorf("connect to %s: %w", rc.Host, err)
+		}
+		return provreq.New(c), nil
 	}
-	return providers, nil
+	return nil, fmt.Errorf("provider %q is not built in", name)
 }
 
 // withoutManagedFields drops what nobody here reads and what is often half of an object.

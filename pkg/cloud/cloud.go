@@ -32,6 +32,8 @@ type GroupConfig struct {
 	Name         string // capmgr's name
 	CloudName    string // the auto scaling group's name
 	AllowForeign bool   // use the group although it is tagged for another autoscaler
+
+	Delegation *Delegation // of a group that another autoscaler grows; nil for others
 }
 
 // LaunchRequest asks for instances of one group.
@@ -41,6 +43,10 @@ type LaunchRequest struct {
 	Zone   string // "" leaves it to a single-zone group
 	Token  string // idempotency token, at most 64 ASCII characters
 	Intent string // namespace/name of the CapacityRequest; becomes a tag on each instance
+
+	// Of a Delegate's requests only: the rest tells the cloud all that it need know.
+	IntentUID string // of the CapacityRequest: what is made for it goes with it
+	Pods      []Pod  // for whom
 }
 
 // Group is what the cloud says of a node group.
@@ -98,6 +104,8 @@ var (
 	// ErrUnknownOutcome: the request was sent and the answer was lost. Re-observe, or repeat with
 	// the same token; never with another.
 	ErrUnknownOutcome = errors.New("unknown outcome")
+	// ErrStale: what the request was made for is not any more as it was. Decide anew.
+	ErrStale = errors.New("stale")
 	// ErrRejected: the request can never succeed as it is (permissions, a missing group, a token
 	// used twice). A person has to act.
 	ErrRejected = errors.New("rejected")

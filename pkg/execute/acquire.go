@@ -40,8 +40,11 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 			APIVersion: b.Gang.APIVersion, Kind: b.Gang.Kind, Name: b.Gang.Name, UID: types.UID(b.Gang.UID)}}
 	}
 	for _, p := range b.Purchases {
-		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
-			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token}) //nolint:gosec // bounded by the group's maximum
+		n := v1alpha1.NodeRequest{NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token} //nolint:gosec // bounded by the group's maximum
+		for _, pod := range p.Pods {
+			n.Pods = append(n.Pods, v1alpha1.PodReference{Name: pod.Name, UID: types.UID(pod.UID), Node: int32(pod.Node)}) //nolint:gosec // below the count
+		}
+		r.Spec.Nodes = append(r.Spec.Nodes, n)
 	}
 	err := e.Client.Create(ctx, r)
 	switch {
@@ -72,9 +75,10 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
 func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
 	e.forgive(ctx)
+	e.holdNodes(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
-			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
+			e.once("acquire "+keyOf(r), func() { e.giveBack(ctx, r, r.Status.Nodes) })
 			continue
 		}
 		e.acquire(ctx, r)
@@ -82,14 +86,35 @@ func (e *Executor) Resume(ctx context.Context) {
 }
 
 func (e *Executor) acquire(ctx context.Context, r *v1alpha1.CapacityRequest) {
-	e.once("acquire "+r.Namespace+"/"+r.Name, func() {
+	e.once("acquire "+keyOf(r), func() {
+		wait, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		e.waitFor(r, stop)
+		defer e.waitFor(r, nil)
 		e.accept(ctx, r)
-		results := e.launchAll(ctx, r)
-		if ctx.Err() != nil {
-			return // the successor repeats the same tokens
+		results := e.launchAll(ctx, wait, stop, r)
+		var over settled
+		switch {
+		case ctx.Err() != nil: // the successor repeats the same tokens
+		case errors.As(failureOf(results), &over):
+			e.conclude(ctx, r, results, over.by)
+		default:
+			e.record(ctx, r, results)
 		}
-		e.record(ctx, r, results)
 	})
+}
+
+// waitFor lets others end the wait for what other autoscalers were asked for; nil: there is none.
+func (e *Executor) waitFor(r *v1alpha1.CapacityRequest, stop context.CancelCauseFunc) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.waits == nil {
+		e.waits = map[string]context.CancelCauseFunc{}
+	}
+	delete(e.waits, keyOf(r))
+	if stop != nil {
+		e.waits[keyOf(r)] = stop
+	}
 }
 
 // accept lets the users see a purchase while the cloud is being asked, which may take a minute. That
@@ -98,7 +123,7 @@ func (e *Executor) accept(ctx context.Context, r *v1alpha1.CapacityRequest) {
 	if isTrue(r, v1alpha1.ConditionAccepted) {
 		return
 	}
-	if err := e.patchStatus(ctx, r, nil, condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonRequested, "the cloud is being asked")); err != nil {
+	if err := e.patchStatus(ctx, r, nil, condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonRequested, "the nodes are being asked for")); err != nil {
 		e.Log.V(1).Info("Could not write that a purchase has begun", "request", r.Name, "reason", err.Error())
 	}
 }
@@ -110,13 +135,33 @@ type launched struct {
 	err       error
 }
 
-// launchAll launches every group of a request in parallel and waits for all answers.
-func (e *Executor) launchAll(ctx context.Context, r *v1alpha1.CapacityRequest) []launched {
+// failureOf joins what went wrong with the groups of a request.
+func failureOf(results []launched) (failure error) {
+	for _, l := range results {
+		failure = errors.Join(failure, l.err)
+	}
+	return failure
+}
+
+// launchAll launches every group of a request in parallel and waits for all answers. Where another
+// autoscaler makes the nodes, that takes until they have come, or until wait ends; stop ends it when
+// another group fails: none of them is of use then.
+func (e *Executor) launchAll(ctx, wait context.Context, stop context.CancelCauseFunc, r *v1alpha1.CapacityRequest) []launched {
 	results := make([]launched, len(r.Spec.Nodes))
 	var all sync.WaitGroup
 	for k, n := range r.Spec.Nodes {
 		all.Go(func() {
-			ids, err := e.launch(ctx, r, n)
+			d, until := e.delegate(n.NodeGroup), ctx
+			if d != nil {
+				until = wait
+			}
+			ids, err := e.launch(ctx, until, r, n)
+			if d != nil && err == nil {
+				ids, err = e.follow(wait, d, r, n)
+			}
+			if err != nil {
+				stop(errUnwanted)
+			}
 			results[k] = launched{n.NodeGroup, slices.Sorted(slices.Values(ids)), err}
 		})
 	}
@@ -124,27 +169,27 @@ func (e *Executor) launchAll(ctx context.Context, r *v1alpha1.CapacityRequest) [
 	return results
 }
 
-// launch asks the cloud until it has an answer. The same token makes the repetition safe.
-func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
+// launch asks the cloud until it has an answer. The same token makes the repetition safe. A call is
+// never cut short but by ctx; when until ends, it is not repeated.
+func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
 	g := e.Mirror.GroupOf(n.NodeGroup)
 	if g == nil {
 		return nil, fmt.Errorf("node group %s is not configured any more: %w", n.NodeGroup, cloud.ErrRejected)
 	}
 	pace := again
 	for {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if until.Err() != nil {
+			return nil, context.Cause(until)
 		}
-		ids, err = e.Providers[g.Provider].Launch(ctx, cloud.LaunchRequest{
-			Group: state.GroupConfig(*g), Count: int(n.Count), Zone: n.Zone, Token: n.ClientToken,
-			Intent: r.Namespace + "/" + r.Name,
-		})
+		if err = e.mark(ctx, r, n); err == nil {
+			ids, err = e.Providers[g.Provider].Launch(ctx, e.launchRequest(r, n))
+		}
 		if !errors.Is(err, cloud.ErrThrottled) && !errors.Is(err, cloud.ErrUnknownOutcome) {
 			return ids, err
 		}
 		e.Log.Info("Repeating a launch with the same token", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
-		if !sleep(ctx, pace.Step()) {
-			return ids, err
+		if !sleep(until, pace.Step()) {
+			return ids, context.Cause(until)
 		}
 	}
 }
@@ -155,12 +200,10 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	var nodes []v1alpha1.NodeStatus
 	var failure error
 	for _, l := range results {
-		st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
-		if l.err != nil {
-			st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
+		nodes = append(nodes, e.statusFor(l))
+		if l.err != nil && !errors.Is(l.err, errUnwanted) {
 			failure = errors.Join(failure, l.err)
 		}
-		nodes = append(nodes, st)
 	}
 	if failure == nil {
 		if err := e.Observe(ctx); err != nil { // so that the next snapshot knows the instances
@@ -183,11 +226,28 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	e.giveBack(ctx, r, nodes)
 }
 
+// statusFor is what came of the part of a request that went to one group.
+func (e *Executor) statusFor(l launched) v1alpha1.NodeStatus {
+	st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
+	var over settled
+	switch {
+	case l.err == nil:
+	case errors.Is(l.err, errUnwanted), errors.Is(l.err, cloud.ErrStale):
+		st.Message = brief(l.err.Error())
+	case errors.As(l.err, &over):
+	default:
+		st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
+	}
+	return st
+}
+
 // refusal is what the cloud's answer says of the market that was asked, for the memory that all
 // groups of it share.
 func (e *Executor) refusal(l launched) *v1alpha1.Refusal {
 	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(e.Now())}
-	out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
+	if e.delegate(l.group) == nil { // why another autoscaler has none, it does not say: perhaps a bound of its own
+		out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
+	}
 	switch {
 	case errors.Is(l.err, cloud.ErrInsufficientCapacity):
 		out.Reason = v1alpha1.ReasonInsufficientCapacity
@@ -206,15 +266,22 @@ func reasonOf(err error) string {
 		return v1alpha1.ReasonInsufficientCapacity
 	case errors.Is(err, cloud.ErrQuota):
 		return v1alpha1.ReasonQuotaExceeded
+	case errors.Is(err, cloud.ErrStale):
+		return v1alpha1.ReasonPodsReplaced
 	}
 	return v1alpha1.ReasonProviderRefused
 }
 
-// giveBack terminates by name what came of a failed request, until it is gone.
+// giveBack terminates by name what came of a failed request, until it is gone, and withdraws what
+// other autoscalers were asked for. What they have made already, they remove.
 func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus) {
+	e.withdraw(ctx, r)
+	if ctx.Err() != nil {
+		return
+	}
 	for _, n := range nodes {
 		g := e.Mirror.GroupOf(n.NodeGroup)
-		if len(n.Instances) == 0 || g == nil {
+		if len(n.Instances) == 0 || g == nil || e.delegate(n.NodeGroup) != nil {
 			continue
 		}
 		for pace := again; ; {

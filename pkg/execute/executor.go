@@ -40,7 +40,8 @@ type Executor struct {
 	began time.Time // when the first plan came
 
 	mu       sync.Mutex
-	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
+	inFlight map[string]bool                    // by what is being done: "acquire ns/name", "terminate i-0abc"
+	waits    map[string]context.CancelCauseFunc // by request: ends the wait for its nodes
 	work     sync.WaitGroup
 
 	verdicts     verdictWriter
@@ -92,6 +93,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		e.terminate(ctx, group, steps)
 	}
 	e.verdicts.submit(ctx, e, p.Verdicts)
+	e.showPods(ctx, p.Verdicts)
 	e.reportQueues(ctx, p.Queues)
 	return errors.Join(errs...)
 }

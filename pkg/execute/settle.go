@@ -21,30 +21,46 @@ func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
 	if r == nil || isTrue(r, string(s.State)) {
 		return nil // gone, or said before
 	}
+	if s.State != plan.RequestReady && e.delegates(r) {
+		e.end(ctx, r, s)
+		return nil
+	}
 	if s.State == plan.RequestReleased && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
 		// What the launch brought is not written down yet. A request that is over is never looked at
 		// again: were this process to die now, nobody would give back what came of a failed launch.
 		return nil // the next decision says it again
 	}
+	e.tellFailure(r, s)
+	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
+		if s.State == plan.RequestReady {
+			st.ReadyNodes = r.Spec.TotalNodes()
+		}
+		learn(st, s.Boots)
+	}, conclusion(r, s)...)
+}
+
+// tellFailure tells the users of a request that it has failed.
+func (e *Executor) tellFailure(r *v1alpha1.CapacityRequest, s plan.Settle) {
+	if s.State == plan.RequestFailed {
+		e.event(plan.Owner{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapacityRequest", Namespace: r.Namespace, Name: r.Name, UID: string(r.UID)},
+			"Warning", s.Reason, s.Message)
+	}
+}
+
+// conclusion is what a decision says of a request, as conditions.
+func conclusion(r *v1alpha1.CapacityRequest, s plan.Settle) []metav1.Condition {
 	conditions := []metav1.Condition{condition(string(s.State), true, s.Reason, s.Message)}
-	ready := r.Status.ReadyNodes
 	switch s.State {
 	case plan.RequestReady:
-		ready = r.Spec.TotalNodes()
 	case plan.RequestFailed:
 		// The nodes stay in their group as ordinary ones, to be used or released by the next plans.
 		conditions = append(conditions, condition(v1alpha1.ConditionReleased, true, s.Reason, "the booking is over"),
 			condition(v1alpha1.ConditionReady, false, s.Reason, s.Message))
-		e.event(plan.Owner{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CapacityRequest", Namespace: r.Namespace, Name: r.Name, UID: string(r.UID)},
-			"Warning", s.Reason, s.Message)
 	case plan.RequestReleased:
 		// The reason of Ready tells where the request stands; whether it came to be ready stays.
 		conditions = append(conditions, condition(v1alpha1.ConditionReady, isTrue(r, v1alpha1.ConditionReady), s.Reason, s.Message))
 	}
-	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
-		st.ReadyNodes = ready
-		learn(st, s.Boots)
-	}, conditions...)
+	return conditions
 }
 
 // learn writes down how long the nodes took: the next decisions expect the same of their groups.
@@ -100,6 +116,9 @@ func (e *Executor) patchStatus(ctx context.Context, r *v1alpha1.CapacityRequest,
 		fresh := &v1alpha1.CapacityRequest{}
 		if err := e.Client.Get(ctx, client.ObjectKeyFromObject(r), fresh); err != nil {
 			return err
+		}
+		if fresh.UID != r.UID {
+			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("capacityrequests").GroupResource(), r.Name)
 		}
 		if change != nil {
 			change(&fresh.Status)

@@ -149,10 +149,14 @@ func (e *Executor) annotate(ctx context.Context, o plan.Owner, text string) erro
 }
 
 // publishOnPod says why a single pod waits where `kubectl describe pod` shows it. The condition's
-// reason is never Unschedulable: that word makes other autoscalers buy nodes.
+// reason is never Unschedulable: that word makes other autoscalers buy nodes. Where they are to, the pod
+// says so already; see showPods.
 func (e *Executor) publishOnPod(ctx context.Context, v plan.Verdict) error {
 	if !v.Pending() {
 		return nil // the bind itself sets the condition
+	}
+	if _, asked := e.asked()[types.UID(v.Gang.UID)]; asked {
+		return nil
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": v.Gang.UID},

@@ -43,6 +43,16 @@ type Purchase struct {
 	Count int    `json:"count"`
 	Zone  string `json:"zone,omitempty"`
 	Token string `json:"token"` // for the cloud: the same token never launches twice
+
+	// Pods that the nodes are for, where another autoscaler has to be told; nil elsewhere.
+	Pods []Tenant `json:"pods,omitempty"`
+}
+
+// Tenant is a pod and the node of a purchase that it was placed on.
+type Tenant struct {
+	PodRef
+
+	Node int `json:"node"` // of the purchase's nodes, from 0
 }
 
 // Book writes down, before any money is spent, which nodes are acquired for which gang.

@@ -89,9 +89,10 @@ func unlisted(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking, 
 }
 
 // unseen says whether an instance of a booking may exist although the cloud does not list it: the
-// group cannot be read, or the listing lags behind the launch's own answer.
+// group cannot be read, or the listing lags behind the launch's own answer. Where another autoscaler
+// makes the nodes, an instance is a node that was seen: not listed, it is gone.
 func unseen(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking) bool {
-	return g.Unknown != "" || s.Now.Sub(b.Created) < unseenGrace
+	return g.Unknown != "" || !g.Delegated && s.Now.Sub(b.Created) < unseenGrace
 }
 
 // unseenGrace is how long an instance that the cloud's launch call returned may be missing from

@@ -13,10 +13,10 @@ import (
 //
 // A node goes when it has been idle for its group's idleAfter and nothing is booked on it; an
 // instance goes when it did not become usable within the provision timeout. The group's minimum
-// stays. Nodes outside the configured groups are never named.
+// stays. Nodes outside the configured groups, and those that another autoscaler made, are never named.
 func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan.TerminateNode, next time.Time) {
 	for _, g := range s.NodeGroups {
-		if g.Unknown != "" {
+		if g.Unknown != "" || g.Delegated {
 			continue
 		}
 		spare := -g.Min

@@ -75,6 +75,12 @@ func TestReleasesNameWhatMayGo(t *testing.T) {
 		"Foreign": {"nodes outside the configured groups are never touched", func(w world) {
 			w.Nodes = append(w.Nodes, &snapshot.Node{Name: "own", Usable: true, IdleSince: noon.Add(-time.Hour)})
 		}, "", nil, time.Time{}},
+		"Delegated": {"who made a node removes it, idle or late", func(w world) {
+			g := w.group("g5", 0, 4)
+			g.Delegated = true
+			w.node(g)
+			w.instance(g, timeout+time.Second)
+		}, "", nil, time.Time{}},
 		"LaunchUnknown": {"an instance of unknown age is not overdue", func(w world) {
 			w.instance(w.group("g5", 0, 4), 0).Launched = time.Time{}
 		}, "", nil, time.Time{}},

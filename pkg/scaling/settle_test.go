@@ -55,6 +55,11 @@ func TestTrackTellsWaitingFromLostAndLate(t *testing.T) {
 		"NotListedYet": {"the listing may lag behind the launch", func(w world) *snapshot.Booking {
 			return w.booking("x", w.group("g5", 0, 4), time.Minute, 1, "i-new")
 		}, scaling.Progress{Promised: 1, ETA: noon.Add(3 * time.Minute), Deadline: noon.Add(14 * time.Minute)}},
+		"DelegatedAndGone": {"a node that another autoscaler made was seen; no listing lags behind", func(w world) *snapshot.Booking {
+			g := w.group("g5", 0, 4)
+			g.Delegated = true
+			return w.booking("x", g, time.Minute, 2, "node-1")
+		}, scaling.Progress{Promised: 2, Lost: []string{"node-1"}, ETA: noon.Add(3 * time.Minute), Deadline: noon.Add(14 * time.Minute)}},
 		"Unreadable": {"a cloud that does not answer has lost nothing", func(w world) *snapshot.Booking {
 			g := w.group("g5", 0, 4)
 			g.Unknown = "access denied"

@@ -229,8 +229,11 @@ func (b *basket) checkout() {
 		Attempt: b.gang.Attempts + 1, Shape: b.gang.Shape}
 	for _, o := range b.d.offers {
 		if n := b.opened[o.Group.Name]; n > 0 {
-			book.Purchases = append(book.Purchases, plan.Purchase{
-				Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]})
+			purchase := plan.Purchase{Group: o.Group.Name, Count: n, Zone: o.Group.Zone, Token: b.hash(o.Group.Name)[:48]}
+			if o.Group.Delegated {
+				purchase.Pods = b.tenants(o.Group)
+			}
+			book.Purchases = append(book.Purchases, purchase)
 			book.HourlyCost += o.Price * snapshot.Dollars(n)
 		}
 	}
@@ -241,6 +244,24 @@ func (b *basket) checkout() {
 	for _, p := range book.Purchases {
 		b.d.plan.Steps = append(b.d.plan.Steps, plan.GrowNodeGroup{Namespace: b.gang.Namespace, Request: book.Request, Purchase: p})
 	}
+}
+
+// tenants lists the pods that were placed on the nodes bought of a group. Nodes count in the order in
+// which they were opened, which is that of their first pods.
+func (b *basket) tenants(g *snapshot.NodeGroup) (out []plan.Tenant) {
+	index := map[*slot]int{}
+	placed, slots := b.d.room.since(0)
+	for k, sl := range slots {
+		if sl.stage != bought || sl.booked != b.gang.ID || sl.node.Group != g.Name {
+			continue
+		}
+		if _, seen := index[sl]; !seen {
+			index[sl] = len(index)
+		}
+		p := placed[k].Pod
+		out = append(out, plan.Tenant{PodRef: plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID}, Node: index[sl]})
+	}
+	return out
 }
 
 // refuse says why nothing was bought: the cloud does not deliver at the moment, a bound stands in the

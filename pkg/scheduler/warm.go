@@ -96,7 +96,8 @@ func (w *warmth) claim(queue string, milliGPU int64) {
 func (w *warmth) fillQueue(q *snapshot.Queue) {
 	bounds := w.d.s.Bounds[q.Name]
 	need := bounds.MinGPUs*1000 - w.d.budget.MilliGPUs(q.Name) - w.claimed[q.Name]
-	offers := w.d.rungs(&bounds)
+	// What another autoscaler made, it removes when it is idle, and it makes none for nobody.
+	offers := slices.DeleteFunc(slices.Clone(w.d.rungs(&bounds)), func(o scaling.Offer) bool { return o.Group.Delegated })
 	var idle []scaling.Idle
 	w.d.room.each(func(sl *slot) {
 		price, ok := priceOf(sl.node, offers)

@@ -126,6 +126,18 @@ func TestWarmCapacity(t *testing.T) {
 			},
 			[]string{"grow g5-xlarge-a by 2 for capmgr-system/warm-team-a", "grow g5-xlarge-a by 1 for capmgr-system/warm-org"},
 		},
+		"NotByAnotherAutoscaler": {
+			"it makes nodes for pods only, and removes idle ones: the rest is bought at the cloud",
+			func(w *world) {
+				w.queue("team-a", "", free, free)
+				g := w.group("asked", "a", 1, xlarge/2)
+				g.Delegated = true
+				w.idle(g, 1, time.Hour)
+				w.group("g5-xlarge-a", "a", 1, xlarge)
+				w.bounds("team-a", warm(1), "asked", "g5-xlarge-a")
+			},
+			[]string{"grow g5-xlarge-a by 1 for capmgr-system/warm-team-a"},
+		},
 		"GroupMinimum": {
 			"the configured minimum is above what the group has",
 			func(w *world) {

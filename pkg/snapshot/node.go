@@ -49,10 +49,14 @@ func (n *Node) FreePods() int { return n.MaxPods - len(n.Pods) }
 // NodeGroup is a configured set of equal nodes that a provider can grow.
 type NodeGroup struct {
 	Name         string
-	Provider     string // "aws"
+	Provider     string // "aws", "provisioning-request" or "signal"
 	InstanceType string
 	Zone         string
-	CapacityType string // "on-demand" or "spot"
+	CapacityType string // "on-demand" or "spot"; "" when unknown
+
+	// Delegated: another autoscaler makes the nodes and removes them. They are asked for, and never
+	// given back by name; an instance is a node there, and has its name.
+	Delegated bool
 
 	Min, Max         int           // instances: the narrower of configuration and cloud
 	Price            Dollars       // per node and hour

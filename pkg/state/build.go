@@ -28,6 +28,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.learnBoots()
 	b.nodeGroups()
 	b.nodes()
+	b.delegates()
 	b.bookings()
 	b.unfit()
 	m.kept.done()

@@ -19,12 +19,14 @@ func (b *builder) nodeGroups() {
 	for i := range b.m.config.NodeGroups {
 		c := &b.m.config.NodeGroups[i]
 		g := &snapshot.NodeGroup{
-			Name: c.Name, Provider: string(c.Provider), Zone: c.Zone,
-			Min: int(c.MinNodes), IdleAfter: c.IdleAfter.Duration,
+			Name: c.Name, Provider: string(c.Provider), Zone: c.Zone, Delegated: c.Delegated(), Min: int(c.MinNodes),
 			ExpectedBootTime: c.ExpectedBootTime.Duration, ProvisionTimeout: c.ProvisionTimeout.Duration,
 		}
 		if c.MaxNodes != nil {
 			g.Max = int(*c.MaxNodes)
+		}
+		if c.IdleAfter != nil {
+			g.IdleAfter = c.IdleAfter.Duration
 		}
 		switch seen, ok := b.m.groups[c.Name]; {
 		case !ok:
@@ -61,7 +63,9 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 		}
 		g.Instances = append(g.Instances, out)
 	}
-	b.unlisted(g)
+	if !g.Delegated { // whose nodes are seen as they are; see delegates
+		b.unlisted(g)
+	}
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
 	g.Template = template(g, c, seen)
 }
@@ -74,6 +78,9 @@ const listingLag = time.Minute
 func (b *builder) unlisted(g *snapshot.NodeGroup) {
 	for _, r := range b.history {
 		launched := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
+		if launched == nil { // over while another autoscaler was still making its part
+			launched = meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReleased)
+		}
 		if launched == nil || launched.Status != "True" || meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
 			b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
 			continue
@@ -104,6 +111,9 @@ func (b *builder) returns() {
 			continue
 		}
 		for _, n := range r.Status.Nodes {
+			if g := b.m.GroupOf(n.NodeGroup); g != nil && g.Delegated() {
+				continue // they stay, for whoever made them to remove
+			}
 			for _, id := range n.Instances {
 				b.returned[id] = true
 			}
@@ -145,6 +155,7 @@ func (b *builder) bookings() {
 					part.Instances = slices.Clone(st.Instances)
 				}
 			}
+			part.Instances = append(part.Instances, b.m.claimed[partOf(r, n.NodeGroup)]...)
 			// The cloud may list what was launched before the answer is written: an instance counts as
 			// the booking's from the moment that it is seen, or it would count twice, and for anyone.
 			for _, i := range b.m.groups[n.NodeGroup].Instances {

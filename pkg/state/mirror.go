@@ -32,6 +32,7 @@ type Mirror struct {
 	rev       uint64
 	pods      map[types.UID]*pod
 	nodes     map[string]*corev1.Node
+	intents   map[string]string      // by node: what IntentAnnotation says, where it is
 	idle      map[string]time.Time   // by node: since when no pod but its own has been there
 	boots     map[string]boot        // by node
 	released  map[string][]time.Time // by group: when idle nodes were given back
@@ -50,6 +51,7 @@ type Mirror struct {
 	groups    map[string]cloud.Group                  // by group name, as last observed
 	listed    map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed   map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
+	shown     map[types.UID]bool                      // pods that wait and that other autoscalers make nodes for
 	leaving   map[types.UID]bool                      // pods that capmgr evicted, until seen
 	held      map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
 	evicted   map[string]time.Time                    // by gang: when others were last evicted for it
@@ -58,6 +60,7 @@ type Mirror struct {
 	classes   map[string]*schedulingv1.PriorityClass
 	jobs      map[types.UID]*batchv1.Job
 	observed  bool
+	claimed   map[part][]string // by purchase: the nodes that other autoscalers made for it, as of the last snapshot
 
 	kept kept
 }
@@ -84,6 +87,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		changed:        make(chan struct{}, 1),
 		pods:           map[types.UID]*pod{},
 		nodes:          map[string]*corev1.Node{},
+		intents:        map[string]string{},
 		idle:           map[string]time.Time{},
 		boots:          map[string]boot{},
 		released:       map[string][]time.Time{},
@@ -102,6 +106,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		groups:         map[string]cloud.Group{},
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
+		shown:          map[types.UID]bool{},
 		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
 		evicted:        map[string]time.Time{},

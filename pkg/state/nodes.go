@@ -15,7 +15,8 @@ import (
 )
 
 // nodes converts every node and keeps the idle times. A node's group is known from the cloud's
-// membership list, never from a label: a kubelet labels itself.
+// membership list, never from a label: a kubelet labels itself. Only the nodes of delegated groups are
+// in no list; see groupByLabels.
 func (b *builder) nodes() {
 	k := &b.m.kept
 	if k.allNodes {
@@ -51,6 +52,11 @@ func (b *builder) nodes() {
 		in := member[object.Spec.ProviderID]
 		if object.Spec.ProviderID == "" {
 			in = membership{}
+		}
+		if in.group == "" {
+			if group := b.m.groupByLabels(object); group != "" {
+				in = membership{group, cloud.Instance{ID: name}}
+			}
 		}
 		room, maxPods := fit.Allocatable(object)
 		n := &snapshot.Node{
@@ -89,7 +95,7 @@ func (b *builder) idleSince(n *snapshot.Node) (since time.Time) {
 // bootTaints are on nodes that are still coming up, whatever the group's configuration says.
 var bootTaints = []string{
 	corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable, corev1.TaintNodeNetworkUnavailable,
-	"node.cloudprovider.kubernetes.io/uninitialized", v1alpha1.NotReadyTaint,
+	"node.cloudprovider.kubernetes.io/uninitialized", "karpenter.sh/unregistered", v1alpha1.NotReadyTaint,
 }
 
 // bootTaintPrefixes are Cluster Autoscaler's names for the same thing.
@@ -109,6 +115,9 @@ func (b *builder) notUsable(object *corev1.Node, n *snapshot.Node) string {
 	}
 	if n.Cordoned {
 		return "it is cordoned"
+	}
+	if key := leaving(object); key != "" {
+		return "another autoscaler is removing it, says the taint " + key
 	}
 	if b.returned[n.InstanceID] {
 		return "it is being given back"
@@ -147,8 +156,9 @@ func hasTaint(n *corev1.Node, key string) bool {
 }
 
 func protected(n *corev1.Node) string {
+	own := strings.Split(n.Annotations[v1alpha1.HoldsAnnotation], ",")
 	for _, key := range []string{v1alpha1.DoNotDisruptAnnotation, v1alpha1.ScaleDownDisabledAnnotation} {
-		if n.Annotations[key] == "true" {
+		if n.Annotations[key] == "true" && !slices.Contains(own, key) {
 			return "annotation " + key
 		}
 	}

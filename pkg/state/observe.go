@@ -32,7 +32,22 @@ func GroupConfig(g v1alpha1.NodeGroup) cloud.GroupConfig {
 	if g.AWS != nil {
 		c.CloudName = g.AWS.AutoScalingGroup
 	}
+	if g.Delegated() {
+		c.Delegation = delegation(g)
+	}
 	return c
+}
+
+// delegation is what another autoscaler has to be told of its group, and what it will deliver. The
+// configuration has been checked: there is a capacity, of numbers that fit.
+func delegation(g v1alpha1.NodeGroup) *cloud.Delegation {
+	d := &cloud.Delegation{Selector: g.NodeSelector(), InstanceType: g.InstanceType, Zone: g.Zone,
+		Shape: cloud.Shape{MilliCPU: g.Capacity.CPU.MilliValue(), Memory: g.Capacity.Memory.Value(),
+			GPUs: g.Capacity.GPUs, Pods: g.Capacity.Pods, Labels: g.NodeSelector()}}
+	if p := g.ProvisioningRequest; p != nil {
+		d.Class, d.Parameters = p.ClassName, p.Parameters
+	}
+	return d
 }
 
 // Observe returns when all groups have been read after it was called. A provider that cannot be read leaves

@@ -102,7 +102,11 @@ func (b *builder) refusal(g *snapshot.NodeGroup) {
 			continue
 		}
 		if until := m.refusal.At.Add(m.wait()); b.s.Now.Before(until) && until.After(g.BlockedUntil) {
-			g.BlockedUntil, g.BlockedBecause = until, "the cloud refused: "+m.String()
+			who := "the cloud"
+			if g.Delegated {
+				who = "its autoscaler"
+			}
+			g.BlockedUntil, g.BlockedBecause = until, who+" refused: "+m.String()
 		}
 	}
 }
@@ -122,7 +126,10 @@ func (m memory) String() string {
 	text, what := "it rejected the request", m.refusal.CapacityType+" "+m.refusal.InstanceType
 	switch m.refusal.Reason {
 	case v1alpha1.ReasonInsufficientCapacity:
-		text = "insufficient capacity for " + what
+		text = "insufficient capacity"
+		if m.refusal.InstanceType != "" { // another autoscaler does not say of what
+			text += " for " + what
+		}
 		if m.refusal.Zone != "" {
 			text += " in " + m.refusal.Zone
 		}

@@ -25,6 +25,9 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 			}
 			m.kept.enter(m.pods[p.UID], converted)
 			m.pods[p.UID] = converted
+			if delete(m.shown, p.UID); shown(converted) {
+				m.shown[p.UID] = true
+			}
 			if p.Spec.NodeName != "" {
 				delete(m.assumed, p.UID)
 			}
@@ -39,6 +42,7 @@ func (m *Mirror) forgetPod(uid types.UID) {
 	delete(m.pods, uid)
 	delete(m.assumed, uid)
 	delete(m.leaving, uid)
+	delete(m.shown, uid)
 }
 
 func (m *Mirror) convert(p *corev1.Pod) *pod {
@@ -55,12 +59,16 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 	return handle(func(n *corev1.Node) {
 		m.note(func() {
 			m.nodes[n.Name] = n
+			if delete(m.intents, n.Name); n.Annotations[v1alpha1.IntentAnnotation] != "" {
+				m.intents[n.Name] = n.Annotations[v1alpha1.IntentAnnotation]
+			}
 			m.kept.nodes[n.Name] = true
 		})
 	}, func(n *corev1.Node) {
 		m.note(func() {
 			m.kept.nodes[n.Name] = true
 			delete(m.nodes, n.Name)
+			delete(m.intents, n.Name)
 			delete(m.idle, n.Name)
 			delete(m.boots, n.Name)
 		})

@@ -83,6 +83,8 @@ func TestInstallation(t *testing.T) {
 	if err := b.Apply(t.Context(), filepath.Join(b.share, "kuberay", "crds")); err != nil {
 		t.Fatal(err)
 	}
+	b.refuses(t, "without Cluster Autoscaler's definition", environment, []string{"ProvisioningRequest", "autoscaling.x-k8s.io/v1", "--enable-provisioning-requests"},
+		"run", "--config", filepath.Join(b.root, "deploy", "autoscaler", "config.yaml"))
 	b.refuses(t, "without credentials", environment, []string{"aws credentials", "AWS_ROLE_ARN", "AWS_ACCESS_KEY_ID"}, "run", "--config", kind)
 	b.refuses(t, "with half of the credentials", append(environment, "AWS_ACCESS_KEY_ID=AKIAFAKE"), []string{"AWS_SECRET_ACCESS_KEY"}, "run", "--config", kind)
 	b.refuses(t, "without a region", append([]string{"KUBECONFIG=" + b.Kubeconfig}, credentials...), []string{"aws region", "AWS_REGION"}, "run", "--config", kind)
@@ -90,7 +92,7 @@ func TestInstallation(t *testing.T) {
 	b.refuses(t, "on a port that is taken", append(environment, credentials...), []string{"metrics", b.taken(t)},
 		"run", "--config", kind, "--metrics-bind-address", b.taken(t), "--health-probe-bind-address=0")
 
-	for _, overlay := range []string{"kind", "eks"} {
+	for _, overlay := range []string{"kind", "eks", "autoscaler"} {
 		t.Run(overlay, func(t *testing.T) { b.installs(t, overlay) })
 	}
 	t.Run("impossible objects are refused", b.refusesObjects)

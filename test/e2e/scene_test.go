@@ -82,12 +82,12 @@ type scene struct {
 // one keeps stacks from starting side by side: the API servers would time out on each other.
 var one sync.Mutex
 
-// raise starts a stack with the configuration of testdata and a CPU node for the heads, without a
-// manager.
-func raise(ctx context.Context, dir string) (*scene, error) {
+// raise starts a stack with the configuration and the queues of a folder and a CPU node for the heads,
+// without a manager.
+func raise(ctx context.Context, dir, testdata string, crds ...string) (*scene, error) {
 	one.Lock()
 	defer one.Unlock()
-	config, err := filepath.Abs(filepath.Join("testdata", "config.yaml"))
+	config, err := filepath.Abs(filepath.Join(testdata, "config.yaml"))
 	if err != nil {
 		return nil, err
 	}
@@ -95,13 +95,13 @@ func raise(ctx context.Context, dir string) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := stack.Start(ctx, stack.Options{Dir: dir, Config: config, AWS: aws, Audit: true})
+	s, err := stack.Start(ctx, stack.Options{Dir: dir, Config: config, AWS: aws, Audit: true, CRDs: crds})
 	if err != nil {
 		return nil, err
 	}
 	watch, end := context.WithCancel(context.Background())
 	c := &scene{Stack: s, end: end}
-	queues, err := os.ReadFile(filepath.Join("testdata", "queues.yaml"))
+	queues, err := os.ReadFile(filepath.Join(testdata, "queues.yaml"))
 	if err == nil {
 		err = s.ApplyText(ctx, string(queues))
 	}
@@ -132,6 +132,9 @@ func awsFor(path string) (*fakeaws.Config, error) {
 		},
 	}
 	for _, g := range config.NodeGroups {
+		if g.AWS == nil {
+			continue
+		}
 		zone := g.Zone
 		if zone == "" {
 			zone = "us-east-1a"
@@ -156,7 +159,13 @@ func (s *scene) stop() error {
 // own is a stack of the test's own, without a manager.
 func own(t *testing.T) *scene {
 	t.Helper()
-	s, err := raise(t.Context(), filepath.Join(t.TempDir(), "stack"))
+	return ownOf(t, "testdata")
+}
+
+// ownOf is own with the configuration and queues of another folder, and further definitions.
+func ownOf(t *testing.T, testdata string, crds ...string) *scene {
+	t.Helper()
+	s, err := raise(t.Context(), filepath.Join(t.TempDir(), "stack"), testdata, crds...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +201,7 @@ func stage(t *testing.T, namespace string) *scene {
 		if shared.dir, shared.err = os.MkdirTemp("", "capmgr-e2e-"); shared.err != nil {
 			return
 		}
-		if shared.scene, shared.err = raise(ctx, filepath.Join(shared.dir, "stack")); shared.err == nil {
+		if shared.scene, shared.err = raise(ctx, filepath.Join(shared.dir, "stack"), "testdata"); shared.err == nil {
 			shared.err = shared.scene.StartManager(ctx)
 		}
 	})

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -87,7 +88,7 @@ func (p provider) Launch(ctx context.Context, r cloud.LaunchRequest) (ids []stri
 	}
 	err = p.l.call(ctx, "launch "+r.Token, true, cloud.ErrUnknownOutcome, lost, p.l.locked(func() error {
 		if old := w.tokens[r.Token]; old != nil {
-			if old.request != r {
+			if !reflect.DeepEqual(old.request, r) {
 				w.violate("token %s used for %+v and %+v", r.Token, old.request, r)
 			}
 			ids = slices.Clone(old.ids)

@@ -102,12 +102,17 @@ var rules = []rule{
 			{path: "pkg/ray", source: `import "k8s.io/client-go/dynamic"`},
 			{path: "pkg/loop", source: "func f(ctx any, e E) { e.Client.Status().Update(ctx, nil) }"},
 			{path: manager, source: "func f(ctx any, w W) { w.provider.Terminate(ctx, nil) }"},
+			{path: manager, source: "func f(ctx any, w W) { w.provider.Withdraw(ctx, nil) }"},
+			{path: "pkg/cloud/signal", source: `import "sigs.k8s.io/controller-runtime/pkg/client"`},
+			{path: asker, source: "func f(ctx any, p P) { p.client.Patch(ctx, nil) }"},
+			{path: asker, source: "func f(ctx any, p P) { p.client.Status().Update(ctx, nil) }"},
 			{path: "pkg/state", source: "func f(ctx any, p P) { p.Drain(ctx, \"uid\", nil) }"},
 			{path: manager, source: "func f(cmd C, k K) { k.Pods(\"a\").EvictV1(cmd.Context(), nil) }"},
 		},
 		kept: []fixture{
 			{path: "pkg/execute", source: "func f(ctx any, c C) { c.Create(ctx, nil) }"},
 			{path: "pkg/cloud/aws", source: "func f(ctx any, c C) { c.Terminate(ctx, nil) }"},
+			{path: asker, source: "import \"sigs.k8s.io/controller-runtime/pkg/client\"\nfunc f(ctx any, c client.Client) { c.Create(ctx, nil) }"},
 			{path: "pkg/ray/gcs", source: "func f(ctx any, c C) { c.Drain(ctx, nil) }"},
 			{path: manager, source: "import \"os\"\nvar f, _ = os.Create(\"plan.json\")"},
 		},
@@ -116,7 +121,7 @@ var rules = []rule{
 		// Its home is moving: one room must be enough to follow it.
 		name: "Cluster Autoscaler's library stays behind pkg/fit",
 		check: importedOnlyBy([]string{"k8s.io/autoscaler", "k8s.io/kubernetes"}, map[string][]string{
-			"k8s.io/autoscaler/cluster-autoscaler/apis": {"pkg/cloud/provreq"},
+			"k8s.io/autoscaler/cluster-autoscaler/apis": {"pkg/cloud/provreq", "test/autoscaler"}, // which plays the other side
 			"": {"pkg/fit", "tools", "test/bench"}, // the bench has it as its yardstick
 		}),
 		broken: []fixture{
@@ -135,10 +140,22 @@ var rules = []rule{
 	},
 	{
 		name: "the cloud knows nothing of Kubernetes",
-		check: linksNoneExactly([]string{"pkg/cloud", "pkg/cloud/aws"},
+		check: linksNoneExactly([]string{"pkg/cloud", "pkg/cloud/aws", "pkg/cloud/signal"},
 			"k8s.io", "sigs.k8s.io", "github.com/ray-project"),
 		broken: []fixture{{path: "pkg/cloud", deps: []string{"k8s.io/api/core/v1"}}},
 		kept:   []fixture{{path: "pkg/cloud/provreq", deps: []string{"k8s.io/api/core/v1"}}},
+	},
+	{
+		// One of them writes to the cluster: the executor drives it, and nobody else is linked with it.
+		name: "who has nodes made is handed to the executor",
+		check: importedOnlyBy([]string{module + asker, module + "pkg/cloud/signal"}, map[string][]string{
+			"": {"pkg/execute", "cmd", "test"},
+		}),
+		broken: []fixture{
+			{path: "pkg/state", source: `import _ "github.com/capmgr/capmgr/pkg/cloud/provreq"`},
+			{path: "pkg/loop", source: `import _ "github.com/capmgr/capmgr/pkg/cloud/signal"`},
+		},
+		kept: []fixture{{path: manager, source: `import _ "github.com/capmgr/capmgr/pkg/cloud/provreq"`}},
 	},
 	{
 		name: "of KubeRay only its API types are linked",

@@ -93,9 +93,16 @@ func (w *World) book(b plan.Book) {
 	}
 	for _, p := range b.Purchases {
 		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
-			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token}) //nolint:gosec // bounded by the group's maximum
+			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token, Pods: tenants(p.Pods)}) //nolint:gosec // bounded by the group's maximum
 	}
 	w.putRequest(r)
+}
+
+func tenants(pods []plan.Tenant) (out []v1alpha1.PodReference) {
+	for _, p := range pods {
+		out = append(out, v1alpha1.PodReference{Name: p.Name, UID: types.UID(p.UID), Node: int32(p.Node)}) //nolint:gosec // below the count
+	}
+	return out
 }
 
 // exists says whether a gang's owner is still the same object.
@@ -137,6 +144,10 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 	}
 	broken := w.checkBounds()
 	w.observe()
+	if failure == nil && slices.ContainsFunc(r.Spec.Nodes, func(n v1alpha1.NodeRequest) bool { return w.Groups[n.NodeGroup].promise != nil }) {
+		w.patch(r, nodes) // see follow
+		return broken
+	}
 	if failure == nil {
 		w.patch(r, nodes, condition(v1alpha1.ConditionProvisioned, true, v1alpha1.ReasonLaunched, fmt.Sprintf("%d instances exist", r.Spec.TotalNodes())),
 			condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonLaunched, "the nodes boot"))
@@ -157,7 +168,9 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 // refusal is what the cloud's answer says of the market of a group, as pkg/execute writes it.
 func (w *World) refusal(group string, err error) *v1alpha1.Refusal {
 	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(w.Now)}
-	out.InstanceType, out.Zone, out.CapacityType = w.mirror.Market(group)
+	if w.Groups[group].promise == nil {
+		out.InstanceType, out.Zone, out.CapacityType = w.mirror.Market(group)
+	}
 	switch {
 	case errors.Is(err, cloud.ErrInsufficientCapacity):
 		out.Reason = v1alpha1.ReasonInsufficientCapacity
@@ -276,6 +289,9 @@ func (w *World) evict(e plan.Evict) error {
 // cancels it.
 func (w *World) terminate(s plan.TerminateNode) error {
 	g := w.Groups[s.Group]
+	if g.promise != nil {
+		return fmt.Errorf("terminating %s, which another autoscaler made", s.Instance)
+	}
 	i := g.Instance(s.Instance)
 	if i == nil {
 		w.leaveOut(s, "the instance is gone")

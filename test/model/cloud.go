@@ -37,8 +37,9 @@ type Group struct {
 
 	Instances []*Instance
 
-	serial int
-	tokens map[string][]string
+	serial  int
+	tokens  map[string][]string
+	promise *cloud.GroupConfig // of a group that another autoscaler grows; nil for others
 }
 
 // Instance is one machine.
@@ -55,6 +56,12 @@ type Instance struct {
 func (g *Group) Launch(now time.Time, count int, token, intent string) ([]string, error) {
 	if ids, done := g.tokens[token]; done && token != "" {
 		return ids, nil
+	}
+	if g.promise != nil { // whoever is asked answers for all of it, and makes it later
+		if g.Refusal == nil {
+			return nil, nil
+		}
+		return nil, &cloud.Shortfall{Group: g.Name, Asked: count, Detail: g.Detail, Err: g.Refusal}
 	}
 	got, err := count, error(nil)
 	if g.Refusal != nil && count > g.Spare {
@@ -98,6 +105,9 @@ func (g *Group) observed() cloud.Group {
 	if g.Unread != nil {
 		return cloud.Group{Name: g.Name, Err: g.Unread}
 	}
+	if g.promise != nil {
+		return cloud.Promised([]cloud.GroupConfig{*g.promise})[0]
+	}
 	out := cloud.Group{
 		Name: g.Name, InstanceType: g.InstanceType, Zone: g.Zone, CapacityType: g.CapacityType,
 		Min: g.Min, Max: g.Max, Desired: len(g.Instances), Shape: g.Shape, PricePerHour: g.PricePerHour,
@@ -136,6 +146,9 @@ func (w *World) Boot(group string, count int, adjust func(*corev1.Node)) ([]stri
 	g := w.Groups[group]
 	if g == nil {
 		return nil, fmt.Errorf("boot in node group %s: there is none", group)
+	}
+	if g.promise != nil {
+		g.make(w, count)
 	}
 	var names []string
 	for _, i := range g.Instances {

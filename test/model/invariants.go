@@ -232,11 +232,12 @@ func (w *World) checkBounds() error {
 	total, cost := 0, int64(0)
 	for _, c := range w.Config.NodeGroups {
 		g := w.Groups[c.Name]
-		if n := len(g.Instances); n > int(*c.MaxNodes) || n > g.Max {
+		n := len(g.Instances) + w.awaited(c.Name)
+		if n > int(*c.MaxNodes) || n > g.Max {
 			broken = append(broken, fmt.Errorf("node group %s has %d instances, more than its maximum", c.Name, n))
 		}
-		total += len(g.Instances)
-		cost += int64(len(g.Instances)) * w.price(c.Name)
+		total += n
+		cost += int64(n) * w.price(c.Name)
 	}
 	l := w.Config.Limits
 	if l.MaxNodes != nil && total > int(*l.MaxNodes) {

@@ -65,6 +65,7 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 		if groups[c.Name] == nil {
 			return nil, fmt.Errorf("model a cluster: node group %s is configured and not in the cloud", c.Name)
 		}
+		groups[c.Name].delegate(c)
 	}
 	w.Restart()
 	return w, nil
@@ -101,6 +102,8 @@ func (w *World) Snapshot() *snapshot.Snapshot { return w.mirror.Snapshot(w.Now) 
 
 // Decide makes the plan for the world as it is.
 func (w *World) Decide() *plan.Plan {
+	w.Snapshot()
+	w.follow()
 	s := w.Snapshot()
 	w.fit.Begin(s)
 	p := w.decider.Decide(s)

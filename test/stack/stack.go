@@ -38,6 +38,8 @@ type Options struct {
 	Config string
 	// KubeRay is how the operator is started; nil: with its kai-scheduler integration.
 	KubeRay *localcluster.KubeRay
+	// CRDs are further files or folders of definitions, beside KubeRay's and capmgr's own.
+	CRDs []string
 	// WithoutKubeRay leaves the operator out, for tests that make their own pods.
 	WithoutKubeRay bool
 	// Audit notes every request of capmgr's service account and what came of it, in AuditLog.
@@ -93,11 +95,11 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 	}
 	s.Cluster, err = localcluster.Start(ctx, localcluster.Options{
 		Dir: o.Dir, Bin: bin, Share: share, Detached: o.Detached, Progress: progress, AuditUsers: audited,
-		CRDs: []string{
+		CRDs: append([]string{
 			filepath.Join(share, "kuberay", "crds"),
 			filepath.Join(s.Root, "deploy", "base", "crds", "queues.yaml"),
 			filepath.Join(s.Root, "deploy", "base", "crds", "capacityrequests.yaml"),
-		},
+		}, o.CRDs...),
 	})
 	if err != nil {
 		return nil, err

@@ -27,6 +27,8 @@ var rooms = []struct{ name, what string }{
 	{"pkg/fit", "does this pod fit that node: kube-scheduler's own predicates"},
 	{"pkg/cloud", "node group providers; errors that carry policy"},
 	{"pkg/cloud/aws", "Auto Scaling groups: launch so many or none, terminate by name"},
+	{"pkg/cloud/provreq", "a stock Cluster Autoscaler, asked by ProvisioningRequest"},
+	{"pkg/cloud/signal", "a stock autoscaler that sees which pods wait"},
 	{"pkg/ray", "RayCluster and its kin become gangs"},
 	{"pkg/state", "the mirror: informers and cloud listings become a Snapshot"},
 	{"pkg/execute", "the only writer, in the cluster and in the cloud"},
