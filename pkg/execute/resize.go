@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -40,6 +41,11 @@ func (e *Executor) resizeNow(ctx context.Context, s plan.Resize) error {
 	if _, err := e.resizable(ctx, s, s.Leavers); err != nil {
 		return fmt.Errorf("resize %s of %s: %w", s.Name, s.Cluster, err)
 	}
+	for _, o := range s.For {
+		e.Mirror.RememberEviction(o.Gang(), e.Now())
+	}
+	staying := e.expectToLeave(s)
+	defer func() { e.Mirror.AssumeStaying(staying) }()
 	named, err := e.askToLeave(ctx, s)
 	if err != nil {
 		return fmt.Errorf("resize %s of %s: %w", s.Name, s.Cluster, err)
@@ -78,8 +84,26 @@ func (e *Executor) resizeNow(ctx context.Context, s plan.Resize) error {
 	if err := e.writeGroup(ctx, w, p); err != nil {
 		return fmt.Errorf("resize %s of %s: %w", s.Name, s.Cluster, err)
 	}
+	staying = slices.DeleteFunc(staying, func(uid types.UID) bool {
+		return slices.ContainsFunc(named, func(l plan.Leaver) bool { return l.UID == string(uid) })
+	})
 	e.announceResize(s, named)
 	return nil
+}
+
+// expectToLeave has the decisions meanwhile count with the room of those who are asked to leave for others,
+// and returns them.
+func (e *Executor) expectToLeave(s plan.Resize) (leavers []types.UID) {
+	if len(s.For) == 0 {
+		return nil
+	}
+	for _, l := range s.Leavers {
+		if l.Bound {
+			leavers = append(leavers, types.UID(l.UID))
+		}
+	}
+	e.Mirror.AssumeEvicted(leavers)
+	return leavers
 }
 
 func (e *Executor) announceResize(s plan.Resize, named []plan.Leaver) {

@@ -62,6 +62,7 @@ func (e *Executor) resume(ctx context.Context, s plan.Resume) error {
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", s.Object, err)
 	}
+	e.Mirror.RememberResume(s.Gang.Gang(), e.Now())
 	e.Log.Info("Resumed a workload", "gang", s.Gang.String(), "object", s.Object.String(), "because", s.Because)
 	e.event(s.Object, "Normal", "Resumed", "Resumed: "+s.Because)
 	return nil

@@ -62,7 +62,8 @@ type Resize struct {
 	OldList []string `json:"oldList,omitempty"` // workersToDelete as it was decided on
 	Gone    []string `json:"gone,omitempty"`    // names of capmgr's own in it whose pods have left
 
-	Because string `json:"because"` // for people
+	For     []Owner `json:"for,omitempty"` // gangs that get the room, if it is for some
+	Because string  `json:"because"`       // for people
 }
 
 // Kind is "Resize".

@@ -94,10 +94,10 @@ type crew struct {
 	rank  map[*unit]int
 }
 
-func crewOf(g *snapshot.Gang, grp *snapshot.Group, must []string) crew {
+func crewOf(g *snapshot.Gang, grp *snapshot.Group, must, keep []string) crew {
 	c := crew{fresh: g.Heard != nil && g.Heard.Fresh, units: unitsOf(g, grp.Name), rank: map[*unit]int{}}
 	for _, u := range c.units {
-		c.rank[u] = c.rankOf(u, must)
+		c.rank[u] = c.rankOf(u, must, keep)
 	}
 	slices.SortStableFunc(c.units, func(a, b *unit) int {
 		return cmp.Or(cmp.Compare(c.rank[a], c.rank[b]), c.within(c.rank[a], a, b), cmp.Compare(a.name, b.name))
@@ -105,10 +105,12 @@ func crewOf(g *snapshot.Gang, grp *snapshot.Group, must []string) crew {
 	return c
 }
 
-func (c *crew) rankOf(u *unit, must []string) int {
+func (c *crew) rankOf(u *unit, must, keep []string) int {
 	switch {
 	case u.any(func(p *snapshot.Pod) bool { return slices.Contains(must, p.UID) }):
 		return rankMust
+	case u.any(func(p *snapshot.Pod) bool { return slices.Contains(keep, p.UID) }):
+		return rankBusy
 	case u.all(func(p *snapshot.Pod) bool { return p.Terminating }):
 		return rankEnding
 	case u.all(func(p *snapshot.Pod) bool { return p.Node == "" || p.Terminating }):

@@ -11,9 +11,11 @@ import (
 type Grant struct {
 	Gang     snapshot.GangID
 	Group    string
-	Replicas int      // that may exist, running or about to
-	Leave    []string // UIDs of members whose room is needed: their replicas leave first, busy or not
-	Because  string   // for people: what decided the number
+	Replicas int           // that may exist, running or about to
+	Leave    []string      // UIDs of members whose room is needed: their replicas leave first, busy or not
+	Keep     []string      // UIDs of members that are given a node now: they wait no longer
+	Grace    time.Duration // how long what runs on those in Leave may go on
+	Because  string        // for people: what decided the number
 }
 
 const (
@@ -89,11 +91,11 @@ func Wanted(g *snapshot.Gang, grp *snapshot.Group, now time.Time) int {
 	case idles(g, now):
 		return floor(grp)
 	}
-	return highest(g, grp)
+	return Highest(g, grp)
 }
 
-// highest is the most replicas that anybody asks for.
-func highest(g *snapshot.Gang, grp *snapshot.Group) int {
+// Highest is the most replicas that anybody asks for of a group that capmgr resizes.
+func Highest(g *snapshot.Gang, grp *snapshot.Group) int {
 	w := grp.Workers
 	switch {
 	case !g.Opportunistic:

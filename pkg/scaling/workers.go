@@ -58,15 +58,13 @@ func (c *change) resize(r *plan.Resize) (due time.Time) {
 		}
 		r.To, r.Because = to, because
 	case to < w.Replicas:
-		crew := crewOf(c.gang, c.group, c.leave())
+		crew := crewOf(c.gang, c.group, c.leave(), c.keep())
 		leavers := crew.choose(w.Replicas-to, w.Replicas)
 		if due := w.Grown.Add(calm); c.now.Before(due) && !crew.deliberate(leavers, to) {
 			return due
 		}
 		r.To, r.Because, r.Leavers = w.Replicas-len(leavers), because, crew.ask(leavers)
-		if slices.ContainsFunc(r.Leavers, func(l plan.Leaver) bool { return l.Drain == plan.DrainPreempt }) {
-			r.Deadline = c.now.Add(PreemptGrace)
-		}
+		c.allow(r)
 	}
 	return time.Time{}
 }
@@ -76,6 +74,35 @@ func (c *change) leave() []string {
 		return nil
 	}
 	return c.grant.Leave
+}
+
+// allow gives those who are preempted their time; where there is none, they are not asked at all.
+func (c *change) allow(r *plan.Resize) {
+	grace := c.grace()
+	for k := range r.Leavers {
+		switch l := &r.Leavers[k]; {
+		case l.Drain != plan.DrainPreempt:
+		case grace > 0:
+			r.Deadline = c.now.Add(grace)
+		default:
+			l.Drain = plan.DrainNone
+		}
+	}
+}
+
+// grace is how long what runs on the leavers may go on.
+func (c *change) grace() time.Duration {
+	if c.grant != nil && len(c.grant.Leave) > 0 {
+		return c.grant.Grace
+	}
+	return PreemptGrace
+}
+
+func (c *change) keep() []string {
+	if c.grant == nil {
+		return nil
+	}
+	return c.grant.Keep
 }
 
 // target is the number of replicas to have, and why.
@@ -88,7 +115,7 @@ func (c *change) target() (to int, because string) {
 			because = c.grant.Because
 		}
 	}
-	to = min(to, highest(c.gang, c.group), max(w.Most, least))
+	to = min(to, Highest(c.gang, c.group), max(w.Most, least))
 	if idles(c.gang, c.now) && to > least {
 		to, because = least, fmt.Sprintf("nothing has run in the cluster for %s", c.gang.IdleAfter)
 	}

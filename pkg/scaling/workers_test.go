@@ -57,7 +57,21 @@ func (m team) pods(words ...string) team {
 
 func (m team) steps(replicas int, leave ...string) ([]plan.Step, time.Time) {
 	return scaling.WorkerSteps(&snapshot.Snapshot{Now: noon, Gangs: []*snapshot.Gang{m.Gang}},
-		[]scaling.Grant{{Gang: "g", Group: "w", Replicas: replicas, Leave: leave, Because: "so it is"}})
+		[]scaling.Grant{{Gang: "g", Group: "w", Replicas: replicas, Leave: leave, Grace: scaling.PreemptGrace, Because: "so it is"}})
+}
+
+// TestUrgentLeaveIsNotAskedFor: who leaves for work that is not kept waiting is named at once, and who has
+// just been given a node is not taken for one that waits.
+func TestUrgentLeaveIsNotAskedFor(t *testing.T) {
+	m := newTeam(3, 1, 8).pods("a", "b", "c waits")
+	steps, _ := scaling.WorkerSteps(&snapshot.Snapshot{Now: noon, Gangs: []*snapshot.Gang{m.Gang}},
+		[]scaling.Grant{{Gang: "g", Group: "w", Replicas: 2, Leave: []string{"uid-a"}, Keep: []string{"uid-c"}}})
+	if diff := cmp.Diff("3>2 -a", told(steps)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if r, ok := steps[0].(plan.Resize); !ok || !r.Deadline.IsZero() {
+		t.Errorf("nobody is given time, and it is %v", steps)
+	}
 }
 
 // told is a plan in few words: "4>2 -a(idle) -b gone:c".

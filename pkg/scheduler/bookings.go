@@ -31,7 +31,7 @@ func (d *decision) placed(w *work) {
 		p := scaling.Track(d.s, b)
 		switch {
 		case d.over(b):
-		case p.Complete() && len(w.bind) > 0: // it is bound to them now; what comes of it shows in the next decision
+		case p.Complete() && (len(w.bind) > 0 || w.expects): // it is bound to them now; what comes of it shows in the next decision
 		case p.Complete():
 			d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
 		case w.waits() == 0:

@@ -114,7 +114,7 @@ func (b *basket) try(class []*snapshot.Pod, o scaling.Offer) bool {
 	room := b.d.room
 	room.zone = b.zoneFor(class, o)
 	defer func() { room.zone = "" }()
-	if o.Shape != nil && !b.fits(class[0], o) {
+	if o.Shape != nil && !b.fits(class[0], o) || o.Group.Delegated && b.demand.unborn() { // who is told shows its pods
 		return false
 	}
 	if o.Refused != "" {

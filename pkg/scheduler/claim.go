@@ -12,18 +12,21 @@ import (
 type precedence int
 
 const (
-	cleared precedence = iota // others were evicted for it
-	hole                      // it runs, and lost members
-	paid                      // nodes were bought for it
-	nobody                    // none
+	cleared  precedence = iota // others were evicted for it
+	hole                       // it runs, and lost members
+	promised                   // workers of it were granted a moment ago
+	paid                       // nodes were bought for it
+	nobody                     // none
 )
 
 func (w *work) claim() precedence {
 	switch {
-	case !w.gang.EvictedAt.IsZero():
+	case !w.gang.EvictedAt.IsZero() || !w.gang.ResumedAt.IsZero() && !w.whole():
 		return cleared
 	case !w.whole() && len(w.running) > 0:
 		return hole
+	case w.granted:
+		return promised
 	case len(w.bookings) > 0:
 		return paid
 	}
@@ -120,21 +123,26 @@ func (d *decision) trade(w *work) bool {
 }
 
 // claimUnits gives the elastic units of a gang what it has a claim on: the room that others were evicted
-// from for it, or what stands free of the nodes that were bought for it. It returns false where units are
-// left that it may have more for.
+// from for it, what was granted it a moment ago, and what stands free of the nodes that were bought for
+// it. It returns false where units are left that it may have more for.
 func (d *decision) claimUnits(w *work) bool {
 	cleared := !w.gang.EvictedAt.IsZero()
-	if len(w.bookings) == 0 && !cleared || d.shrinks(w) || d.ledger.admissible(w.gang.Queue) != nil {
+	if len(w.bookings) == 0 && !cleared && !w.granted || d.shrinks(w) || d.ledger.admissible(w.gang.Queue) != nil {
 		return false
 	}
 	d.room.guest = d.guestOf(w.muster)
 	defer func() { d.room.own = nil }()
 	for w.grown < len(w.elastic) {
+		u := &w.elastic[w.grown]
+		free := cleared || d.granted(w.gang, u)
+		if u.spare && !free || !d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
+			return false
+		}
 		q := w.unit()
 		if d.ledger.within(w.gang, q.need) != nil {
 			break
 		}
-		if !cleared {
+		if d.room.own = nil; !free {
 			d.room.own = q.own()
 		}
 		if d.placeReal(q) != nil {

@@ -90,6 +90,9 @@ type decision struct {
 	knowsEndings bool
 	aged         bool // something is kept for a gang that has waited long
 
+	spares  []*work // whose next unit takes only what nobody else has a use for
+	sparing bool    // it is their turn
+
 	heard []snapshot.GangID // that had their turn, where the work is bounded
 
 	unfit map[string][]snapshot.Unfit // by node group: what this decision learned beyond the snapshot
@@ -133,12 +136,17 @@ type rights struct {
 type work struct {
 	*muster
 	bookings []*snapshot.Booking
-	grown    int // elastic units that have a place, or wait for one that is held for them
-	units    int // their pods that are bound now
+	grown    int            // elastic units that have a place, or wait for one that is held for them
+	units    int            // their pods that are bound now
+	making   int            // pods of theirs that are granted and do not exist yet
+	replicas map[string]int // by worker group: of the units that have a place
+	stopped  bool           // the next unit is not to be placed now
 	verdict  plan.Verdict
 	next     *plan.Verdict     // on the first elastic unit that is not bound
 	bind     []snapshot.Placed // to be bound now
 	basket   *basket           // what is bought; nil: nobody has looked for something to buy
+	granted  bool              // some of its elastic units were granted a moment ago
+	expects  bool              // pods have a place that do not exist yet
 	holds    bool              // it waits for nodes that were bought for it
 	held     []entry           // what it holds of them
 }
@@ -147,6 +155,7 @@ type work struct {
 func (d *decision) workOn(m *muster) *work {
 	w := d.world.blank()
 	w.muster, w.bookings, w.verdict = m, d.world.bookings[m.gang.ID], plan.VerdictFor(m.gang, m.gang.Queue)
+	w.granted = slices.ContainsFunc(m.elastic, func(u unit) bool { return d.granted(m.gang, &u) })
 	d.works = append(d.works, w)
 	return w
 }
@@ -169,7 +178,11 @@ func (d *decision) takeIn() {
 // unplaceable says why a gang need not be placed, or nil.
 func (d *decision) unplaceable(w *work) *blocked {
 	g := w.gang
-	if g.Suspended && len(w.running) == 0 {
+	switch {
+	case !g.Suspended || len(w.running) > 0 || held(g):
+	case g.Held:
+		return &blocked{plan.Suspended, "it made room for others, and its pods are still on their way out", ""}
+	default:
 		return &blocked{plan.Suspended, "its owner is suspended", ""}
 	}
 	if g.Invalid != "" {
@@ -286,9 +299,25 @@ func (d *decision) serveThose(these func(*muster) bool) {
 		}
 	}
 	d.serveAll(queue)
+	d.serveSpares()
 	for _, w := range claimed {
 		d.evictStale(w)
 	}
+}
+
+// serveSpares lets gangs grow beyond their wish on what is left.
+func (d *decision) serveSpares() {
+	if len(d.spares) == 0 {
+		return
+	}
+	d.sparing = true
+	queue := newLine(d.ledger, d.room.total())
+	for _, w := range d.spares {
+		d.grow(queue, w)
+	}
+	d.spares = nil
+	d.serveLine(queue)
+	d.sparing = false
 }
 
 // serveAll serves a line, and again those that found no room where something was given up since.
@@ -394,9 +423,19 @@ func (d *decision) turn(w *work) bool {
 	return d.place(w.base())
 }
 
-// grow puts a gang's next elastic unit in the line, if there is one.
+// grow puts a gang's next elastic unit in the line, if there is one. What takes only room that nobody else
+// has a use for comes when everybody has had his turn.
 func (d *decision) grow(queue *line, w *work) {
 	if w.grown == len(w.elastic) || d.shrinks(w) {
+		return
+	}
+	unit := &w.elastic[w.grown]
+	switch {
+	case !d.wanted(w.gang, unit):
+		w.stopped = true
+		return
+	case unit.spare && !d.sparing:
+		d.spares = append(d.spares, w)
 		return
 	}
 	if b := d.ledger.admissible(w.gang.Queue); b != nil {
@@ -404,8 +443,7 @@ func (d *decision) grow(queue *line, w *work) {
 		say(w.next, b)
 		return
 	}
-	unit := w.elastic[w.grown]
-	queue.push(&item{muster: w.muster, work: w, pods: unit, elastic: true, request: sumOf(unit)})
+	queue.push(&item{muster: w.muster, work: w, pods: unit.pods, elastic: true, request: sumOf(unit.pods)})
 }
 
 // placeUnit finds a place for a gang's next elastic unit, which has the rights of the gang. It returns
@@ -420,11 +458,20 @@ func (d *decision) placeUnit(w *work) bool {
 // note keeps what came of an elastic unit.
 func (w *work) note(q *demand, ok bool) {
 	if ok {
+		if u := &w.elastic[w.grown]; u.replicas > 0 && (q.said.Reason == plan.Running || !w.gang.Starting) {
+			if w.replicas == nil {
+				w.replicas = map[string]int{}
+			}
+			w.replicas[u.group] += u.replicas
+		}
 		w.grown++
 	}
-	if q.said.Reason == plan.Running {
+	switch {
+	case q.said.Reason == plan.Running && q.unborn():
+		w.making += len(q.pods)
+	case q.said.Reason == plan.Running:
 		w.units += len(q.pods)
-	} else if w.next == nil {
+	case w.next == nil:
 		w.next = q.said
 	}
 }
@@ -451,8 +498,10 @@ func (d *decision) evictionOf(g *snapshot.Gang) string {
 
 // wind turns what was decided into steps and verdicts, in the order of the plan.
 func (d *decision) wind() {
-	d.plan.Steps = append(d.plan.Steps, d.evictions...)
+	stops, leaves := d.stops()
+	d.plan.Steps = append(d.plan.Steps, stops...)
 	slices.SortStableFunc(d.works, func(a, b *work) int { return cmp.Compare(a.gang.ID, b.gang.ID) })
+	resizes := d.resizes(leaves)
 	for _, w := range d.works {
 		if len(w.bind) > 0 {
 			d.plan.Steps = append(d.plan.Steps, w.step())
@@ -462,18 +511,26 @@ func (d *decision) wind() {
 		}
 		switch w.verdict.Reason {
 		case plan.Running:
+			if w.expects && len(w.missing) > 0 {
+				d.letGo(w)
+				break
+			}
 			w.progress()
 		case "":
 			w.verdict = w.unheard()
 		}
 		w.answer(w.verdict)
 	}
+	d.plan.Steps = append(d.plan.Steps, resizes...)
 	d.holdIdle()
 	warm := d.keepWarm()
 	releases, next := scaling.Releases(d.s, func(name string) bool { return warm[name] || d.room.wanted(name) })
 	for _, r := range releases {
 		d.plan.Steps = append(d.plan.Steps, r)
 	}
+	d.look(next)
+	idle, next := scaling.Suspensions(d.s)
+	d.plan.Steps = append(d.plan.Steps, idle...)
 	d.look(next)
 	for _, o := range d.offers {
 		d.look(o.Until)

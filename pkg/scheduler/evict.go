@@ -21,6 +21,9 @@ type eviction struct {
 // mayGo says whether a chunk may be evicted for the gang, and whether that leaves its queue with
 // less than it is entitled to. What is moved costs its queue nothing.
 func (e *eviction) mayGo(c *chunk, contested snapshot.Resources) (why grounds, overshoot bool) {
+	if e.gang.Surge && c.gang.Serves && c.gang.Top.UID == e.gang.Top.UID {
+		return none, false // an upgrade does not stop what it upgrades
+	}
 	if !e.move {
 		return e.d.mayEvict(c, e.demand, contested)
 	}

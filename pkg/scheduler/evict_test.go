@@ -61,7 +61,7 @@ func (w *world) nodes(n int, gpus int64) {
 // gang adds a gang of equal pods with one GPU each; on are the nodes of those that run.
 func (w *world) gang(name, queue string, priority int32, least, pods int, on ...int) *snapshot.Gang {
 	age := time.Duration(len(w.s.Gangs)) * time.Minute
-	g := &snapshot.Gang{ID: snapshot.GangID("default/Pod/" + name + "/" + name), Kind: "Gang", Namespace: "default", Name: name, UID: name,
+	g := &snapshot.Gang{ID: snapshot.GangID("default/Gang/" + name + "/" + name), Kind: "Gang", Namespace: "default", Name: name, UID: name,
 		Queue: queue, Created: noon.Add(age - time.Hour), Priority: priority, NonPreemptible: priority >= 100, Shape: fmt.Sprint(least, pods)}
 	one := snapshot.Resources{MilliCPU: 1000, Memory: 1 << 30, MilliGPU: 1000}
 	g.Groups = []snapshot.Group{{Name: "w", Min: least, Want: pods, Request: one}}

@@ -15,10 +15,10 @@ type muster struct {
 	gang    *snapshot.Gang
 	account *account // of its queue; nil: there is no such queue
 
-	running []*snapshot.Pod   // bound and not on their way out
-	missing []*snapshot.Pod   // waiting, needed for the minimum
-	elastic [][]*snapshot.Pod // waiting, beyond the minimum, one unit each
-	absent  map[string]int    // per group: pods of the minimum that do not exist
+	running []*snapshot.Pod // bound and not on their way out
+	missing []*snapshot.Pod // waiting, needed for the minimum
+	elastic []unit          // waiting, beyond the minimum
+	absent  map[string]int  // per group: pods of the minimum that do not exist
 
 	used  snapshot.Resources // by all that are bound and not on their way out
 	asked snapshot.Resources // by those that wait, unless the gang is suspended
@@ -36,8 +36,11 @@ type muster struct {
 
 func musterOf(g *snapshot.Gang) *muster {
 	m := &muster{gang: g}
-	for _, grp := range g.Groups {
-		m.callUp(grp)
+	for k := range g.Groups {
+		m.callUp(&g.Groups[k])
+	}
+	for k := range g.Groups {
+		m.hire(&g.Groups[k])
 	}
 	m.need, m.least, m.reserved = sumOf(m.missing), minimum(g), reservedFor(g)
 	for _, p := range g.Members {
@@ -49,11 +52,12 @@ func musterOf(g *snapshot.Gang) *muster {
 			m.asked = m.asked.Add(p.Request)
 		}
 	}
+	m.asked = m.asked.Add(m.unborn())
 	return m
 }
 
 // callUp sorts the pods of one group.
-func (m *muster) callUp(grp snapshot.Group) {
+func (m *muster) callUp(grp *snapshot.Group) {
 	g, need := m.gang, grp.Min
 	for _, p := range g.Members {
 		if p.Group == grp.Name && p.Node != "" && !p.Terminating {
@@ -66,8 +70,11 @@ func (m *muster) callUp(grp snapshot.Group) {
 			m.missing = append(m.missing, unit...)
 			need -= len(unit)
 		} else {
-			m.elastic = append(m.elastic, unit)
+			m.elastic = append(m.elastic, m.unitOf(grp, unit))
 		}
+	}
+	if need > 0 && expected(g) && grp.Template != nil {
+		m.missing, need = append(m.missing, born(grp, need)...), 0
 	}
 	if need > 0 {
 		if m.absent == nil {
@@ -115,8 +122,8 @@ func (m *muster) rests() bool {
 // of its queue, and nothing but its shape, priority and age tells it apart from the others there.
 func (m *muster) queues() bool {
 	g := m.gang
-	return !m.booked && m.account != nil && g.Invalid == "" && !g.Suspended && len(m.running) == 0 && len(m.absent) == 0 &&
-		len(m.missing) > 0 && g.HeldUntil.IsZero() && g.EvictedAt.IsZero()
+	return !m.booked && m.account != nil && g.Invalid == "" && (!g.Suspended || held(g)) && len(m.running) == 0 && len(m.absent) == 0 &&
+		len(m.missing) > 0 && g.HeldUntil.IsZero() && g.EvictedAt.IsZero() && g.ResumedAt.IsZero()
 }
 
 // answer is the verdict on the gang, in words that may be about another gang like it. What has not changed

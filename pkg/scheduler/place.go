@@ -16,6 +16,7 @@ type demand struct {
 	pods    []*snapshot.Pod
 	need    snapshot.Resources
 	elastic bool          // beyond the minimum
+	spare   bool          // beyond the wish
 	said    *plan.Verdict // the answer: on the gang, or on its next unit
 	kind    string        // equal for demands that fail alike; "" where nothing else is like it
 }
@@ -31,8 +32,9 @@ func (w *work) base() *demand {
 
 // unit is the gang's next elastic unit.
 func (w *work) unit() *demand {
-	pods := w.elastic[w.grown]
-	q := &demand{work: w, pods: pods, need: sumOf(pods), elastic: true, said: &plan.Verdict{}}
+	u := &w.elastic[w.grown]
+	pods := u.pods
+	q := &demand{work: w, pods: pods, need: sumOf(pods), elastic: true, spare: u.spare, said: &plan.Verdict{}}
 	if p := pods[0]; len(pods) == 1 && p.Class != "" && !p.Alone && len(w.bookings) == 0 {
 		q.kind = fmt.Sprint("one ", p.Class, " ", p.Request)
 	}
@@ -53,6 +55,9 @@ func (d *decision) place(q *demand) bool {
 	if d.shrinks(q.work) {
 		q.say(&blocked{reason: plan.GangIncomplete, message: d.evictionOf(q.gang)})
 		return false
+	}
+	if q.spare {
+		return d.placeSpare(q)
 	}
 	if b := d.ledger.within(q.gang, q.need); b != nil {
 		d.track(q.work, nil)
@@ -93,6 +98,19 @@ func (d *decision) mayBuy(q *demand, open *scaling.Progress) bool {
 	return false
 }
 
+// placeSpare finds a place for what is beyond the wish, on room that is free and by nobody's leave.
+func (d *decision) placeSpare(q *demand) bool {
+	if b := d.ledger.within(q.gang, q.need); b != nil {
+		q.say(b)
+		return false
+	}
+	if d.placeNow(q) {
+		return true
+	}
+	q.say(&blocked{plan.NoNodeFits, "no room is left over for more than its wish", ""})
+	return false
+}
+
 // placeReal finds a place on nodes that are there: on what is free, to bind to it, else on what others are
 // leaving, to wait for it. It returns nil, or what stands in the way.
 func (d *decision) placeReal(q *demand) *failure {
@@ -128,11 +146,15 @@ func (q *demand) failure(why *misfits, pod *snapshot.Pod) *failure {
 	return &failure{why: why, pod: pod, found: slices.Index(q.pods, pod), of: len(q.pods)}
 }
 
-// bindNow binds what was placed since mark.
+// bindNow binds what was placed since mark. Pods that do not exist yet are granted: the room is theirs until
+// the next decision, which holds it again.
 func (d *decision) bindNow(q *demand, mark int) {
 	d.ready(q.work)
-	placed, _ := d.room.since(mark)
-	q.bind = append(q.bind, placed...)
+	if placed, _ := d.room.since(mark); q.unborn() {
+		q.expects = true
+	} else {
+		q.bind = append(q.bind, placed...)
+	}
 	d.pin(q.work)
 	d.ledger.charge(q.gang, q.need)
 	q.said.Reason = plan.Running
@@ -204,8 +226,10 @@ func (w *work) step() plan.Step {
 
 // waits is how many elastic pods are not bound yet.
 func (w *work) waits() (n int) {
-	for _, unit := range w.elastic {
-		n += len(unit)
+	for k := range w.elastic {
+		if u := &w.elastic[k]; !u.spare || !u.unborn {
+			n += len(u.pods)
+		}
 	}
 	return n - w.units
 }
@@ -219,10 +243,12 @@ func (w *work) progress() {
 		v.Message = "its pod is bound"
 	case rest == 0:
 		v.Message = fmt.Sprintf("all %s are bound", pods(have))
+	case rest == w.making:
+		v.Message = fmt.Sprintf("%d of %s are bound; there is room for the others, and they are being made", have, pods(have+rest))
 	default:
 		v.Message = fmt.Sprintf("%d of %s are bound", have, pods(have+rest))
 	}
-	if next := w.next; rest > 0 && next != nil {
+	if next := w.next; rest > w.making && next != nil {
 		v.Message += fmt.Sprintf("; the next waits: %s: %s", next.Reason, next.Message)
 		v.Doing, v.Advice, v.ETA = next.Doing, next.Advice, next.ETA
 	}

@@ -60,7 +60,7 @@ func (r *room) open(sl *slot, p *snapshot.Pod) bool {
 // and nobody knows until when, what it would use of the room that is free now: little by little all of it.
 // One such gang at a time: two that wait for each other's room would get nowhere.
 func (d *decision) reserve(w *work) {
-	if w.account.reserved || w.gang.Suspended || d.ledger.possible(w.gang, w.least) != nil {
+	if w.account.reserved || w.gang.Suspended && !held(w.gang) || d.ledger.possible(w.gang, w.least) != nil {
 		return
 	}
 	w.account.reserved = true

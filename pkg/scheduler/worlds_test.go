@@ -99,7 +99,7 @@ func randomGang(r *rand.Rand, s *snapshot.Snapshot, i int, queue string) *snapsh
 	request := snapshot.Resources{MilliGPU: gpus * 1000, MilliCPU: int64(1+r.IntN(6)) * 1000, Memory: int64(r.IntN(4)) * 8 << 30}
 	class := []string{"a", "b", ""}[r.IntN(3)]
 	least := 1 + r.IntN(4)
-	g := &snapshot.Gang{ID: snapshot.GangID("ns/Job/" + name + "/u"), Kind: "Job", Namespace: "ns", Name: name, UID: name, Queue: queue,
+	g := &snapshot.Gang{ID: snapshot.GangID("ns/Job/" + name + "/" + name), Kind: "Job", Namespace: "ns", Name: name, UID: name, Queue: queue,
 		Created: noon.Add(-time.Duration(i) * time.Hour), Priority: int32(50 + 50*r.IntN(2)),
 		Shape: fmt.Sprint(class, request, least), Groups: []snapshot.Group{{Name: "w", Min: least, Want: least, Request: request}}}
 	g.NonPreemptible = g.Priority >= 100 && r.IntN(2) == 0

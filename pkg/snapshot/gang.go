@@ -62,6 +62,14 @@ type Gang struct {
 	Held        bool
 	Suspendable Ref // the object that may be suspended to stop it; zero: its pods must be evicted
 
+	// ResumedAt is when a Resume let it go on, for as long as its pods may take to appear; zero: it was
+	// not, or that was long ago.
+	ResumedAt time.Time
+
+	// Starting: its owner begins when all the pods there are run, and not before: what has no room yet
+	// only holds it up.
+	Starting bool
+
 	Surge  bool // the second cluster of a RayService that is being upgraded
 	Serves bool // the cluster that serves the requests of a RayService
 

@@ -44,6 +44,9 @@ type Workers struct {
 	// Asked is how many replicas Ray's own demand would use, never fewer than the group has. It is
 	// nil where the head was not asked or has not answered.
 	Asked *int
+	// Batches are the replicas by which the group grows from Replicas to Asked that help only together,
+	// in this order: each holds the rest of a placement group. What is left helps one by one.
+	Batches []int
 
 	Grown  time.Time // when capmgr last raised Replicas or Most; zero: not lately
 	Shrunk time.Time // when it last lowered them; zero: not lately
@@ -51,6 +54,18 @@ type Workers struct {
 
 // Floor is the fewest replicas that keep a number of pods.
 func (w *Workers) Floor(pods int) int { return (pods + w.Hosts - 1) / w.Hosts }
+
+// Together is how many replicas to add at once to n of them.
+func (w *Workers) Together(n int) int {
+	at := w.Replicas
+	for _, size := range w.Batches {
+		if n < at+size {
+			return at + size - max(n, at)
+		}
+		at += size
+	}
+	return 1
+}
 
 // Heard is what a RayCluster's head says of itself. Ages are times, so that an answer that says
 // nothing new is the same value.

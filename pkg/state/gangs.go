@@ -70,7 +70,7 @@ func (b *builder) gangs() {
 // passing marks the gangs of which something is remembered that time alone ends.
 func (b *builder) passing() {
 	k := &b.m.kept
-	for _, memory := range []map[string]time.Time{b.m.held, b.m.evicted} {
+	for _, memory := range []map[string]time.Time{b.m.held, b.m.evicted, b.m.resumed} {
 		for id := range memory {
 			at, there := find(k.gangs, id, gangName)
 			if !there {

@@ -130,8 +130,8 @@ func (b *builder) ask(g *snapshot.Gang, rc *rayv1.RayCluster, s *demand.State) {
 	wish, _ := demand.Wish(s, groups)
 	for k := range g.Groups {
 		if w := g.Groups[k].Workers; w != nil {
-			n := wish[g.Groups[k].Name]
-			w.Asked = &n
+			growth := wish[g.Groups[k].Name]
+			w.Asked, w.Batches = &growth.Replicas, growth.Batches
 		}
 	}
 }

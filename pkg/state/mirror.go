@@ -55,6 +55,7 @@ type Mirror struct {
 	leaving   map[types.UID]bool                      // pods that capmgr evicted, until seen
 	held      map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
 	evicted   map[string]time.Time                    // by gang: when others were last evicted for it
+	resumed   map[string]time.Time                    // by gang: when capmgr let it go on
 	running   map[string]minima                       // by gang: the minimum with which it was last seen whole
 	short     map[string]time.Time                    // by gang: since when it runs below that
 	classes   map[string]*schedulingv1.PriorityClass
@@ -110,6 +111,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		leaving:        map[types.UID]bool{},
 		held:           map[string]time.Time{},
 		evicted:        map[string]time.Time{},
+		resumed:        map[string]time.Time{},
 		running:        map[string]minima{},
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
@@ -181,6 +183,25 @@ func (m *Mirror) AssumeEvicted(pods []types.UID) {
 			}
 		}
 	})
+}
+
+// AssumeStaying takes back AssumeEvicted: the pods go on.
+func (m *Mirror) AssumeStaying(pods []types.UID) {
+	if len(pods) == 0 {
+		return
+	}
+	m.note(func() {
+		for _, uid := range pods {
+			if delete(m.leaving, uid); m.pods[uid] != nil {
+				m.kept.units[keyOf(m.pods[uid])] = true
+			}
+		}
+	})
+}
+
+// RememberResume records when capmgr let a gang go on that waited without pods.
+func (m *Mirror) RememberResume(gang snapshot.GangID, at time.Time) {
+	m.note(func() { m.resumed[string(gang)] = at })
 }
 
 // RememberEviction records when others were evicted for a gang.

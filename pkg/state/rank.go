@@ -59,6 +59,9 @@ type minima map[string]int
 // evictionMemory is how long it is remembered that others were evicted for a gang.
 const evictionMemory = 10 * time.Minute
 
+// resumeMemory is how long room is held for the pods of a gang that was let go on.
+const resumeMemory = 2 * time.Minute
+
 // stalenessGrace is how long a gang may run below its minimum when nothing else is said.
 const stalenessGrace = time.Minute
 
@@ -116,6 +119,9 @@ func (b *builder) complete(g *snapshot.Gang) {
 	if at, ok := b.m.evicted[id]; ok && b.s.Now.Sub(at) < evictionMemory {
 		g.EvictedAt = at
 	}
+	if at, ok := b.m.resumed[id]; ok && b.s.Now.Sub(at) < resumeMemory {
+		g.ResumedAt = at
+	}
 	bound := map[string]int{}
 	for _, p := range g.Members {
 		if p.Node != "" && !p.Terminating {
@@ -154,6 +160,7 @@ func (b *builder) complete(g *snapshot.Gang) {
 func (m *Mirror) forgetGang(id string) {
 	delete(m.held, id)
 	delete(m.evicted, id)
+	delete(m.resumed, id)
 	delete(m.short, id)
 	delete(m.running, id)
 }

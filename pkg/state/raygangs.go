@@ -67,6 +67,7 @@ func (b *builder) rayJob(j *rayv1.RayJob, rc *rayv1.RayCluster, members []*snaps
 	g.Runtime = cmp.Or(expectedRuntime(j.Annotations), time.Duration(ptr.Deref(j.Spec.ActiveDeadlineSeconds, 0))*time.Second)
 	g.Ending = j.DeletionTimestamp != nil || rc != nil && rc.DeletionTimestamp != nil
 	g.Suspended = j.Spec.Suspend || rc != nil && ray.Suspended(rc)
+	g.Starting = slices.Contains(starting, j.Status.JobDeploymentStatus)
 	g.Held = j.Spec.Suspend && (heldByCapmgr(j.Annotations) || j.Status.StartTime == nil && j.Annotations[v1alpha1.HoldAnnotation] == v1alpha1.HoldSuspend)
 	switch {
 	case suspendable(j):
@@ -89,6 +90,9 @@ func (b *builder) rayJob(j *rayv1.RayJob, rc *rayv1.RayCluster, members []*snaps
 	finish(g)
 	return g
 }
+
+// starting are the phases in which KubeRay waits for all replicas of a RayJob's cluster before it submits.
+var starting = []rayv1.JobDeploymentStatus{rayv1.JobDeploymentStatusNew, rayv1.JobDeploymentStatusInitializing}
 
 // suspendable says whether KubeRay lets a RayJob be suspended as it is now. One that waits for its turn
 // is suspended already.
@@ -175,6 +179,14 @@ func (b *builder) fill(g *snapshot.Gang, rc *rayv1.RayCluster, members []*snapsh
 		first = b.m.pods[types.UID(g.Members[0].UID)].object
 	}
 	b.rank(g, rc.Labels, first)
+	if g.Surge { // it borrows for as long as both clusters are there: the quota is the other's
+		g.NonPreemptible = false
+	}
+	if g.Suspended {
+		for _, p := range g.Members {
+			p.Terminating = true // KubeRay deletes them
+		}
+	}
 	anyZone(g, rc.Annotations)
 }
 

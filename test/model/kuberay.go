@@ -103,7 +103,7 @@ func (w *World) reconcileGroup(rc *rayv1.RayCluster, group string, template core
 			continue
 		}
 		if slices.Contains(named, p.Name) {
-			w.removePod(p)
+			w.endPod(p)
 			continue
 		}
 		have = append(have, p)
@@ -112,7 +112,7 @@ func (w *World) reconcileGroup(rc *rayv1.RayCluster, group string, template core
 		return cmp.Or(compare(bound(a), bound(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(len(a.Name), len(b.Name)), compare(a.Name, b.Name))
 	})
 	for len(have) > want {
-		w.removePod(have[len(have)-1])
+		w.endPod(have[len(have)-1])
 		have = have[:len(have)-1]
 	}
 	for k := 1; len(have) < want; k++ {
@@ -125,6 +125,20 @@ func (w *World) reconcileGroup(rc *rayv1.RayCluster, group string, template core
 			w.PutPod(p)
 			have = append(have, p)
 		}
+	}
+}
+
+// endPod deletes a pod. One that runs leaves its node when the clock has moved past its grace.
+func (w *World) endPod(p *corev1.Pod) {
+	if p.Spec.NodeName == "" {
+		w.removePod(p)
+		return
+	}
+	if p.DeletionTimestamp == nil {
+		p = p.DeepCopy()
+		now := metav1.NewTime(w.Now)
+		p.DeletionTimestamp = &now
+		w.putPod(p)
 	}
 }
 

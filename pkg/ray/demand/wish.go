@@ -21,6 +21,14 @@ type Unmet struct {
 	Loose Loose // else
 }
 
+// Growth is what a group should have.
+type Growth struct {
+	Replicas int
+	// Batches are the replicas by which it grows for one placement group after the other: they help only
+	// together. What it grows by beyond them helps one by one.
+	Batches []int
+}
+
 // Wish says how many replicas each group should have for all demand to run, never fewer than it
 // has, and what would wait even then. Placement groups come first, each whole or not at all, then
 // tasks and actors, the hardest to place first. Room that is free now, or that a replica on its
@@ -31,12 +39,20 @@ type Unmet struct {
 //
 // A program may wait for any number of things, and a head may claim anything. So the work is bounded:
 // what it does not reach is unmet, and seen again in the next answer.
-func Wish(s *State, groups []Group) (map[string]int, []Unmet) {
+func Wish(s *State, groups []Group) (map[string]Growth, []Unmet) {
 	p := newPacking(s, groups)
 	var unmet []Unmet
+	batches := make([][]int, len(groups))
 	for _, g := range s.Gangs {
+		before := p.replicas
 		if !p.placeGang(g) {
 			unmet = append(unmet, Unmet{Gang: g})
+			continue
+		}
+		for i, n := range p.replicas {
+			if n > before[i] {
+				batches[i] = append(batches[i], n-before[i])
+			}
 		}
 	}
 	loose := slices.Clone(s.Loose)
@@ -46,9 +62,9 @@ func Wish(s *State, groups []Group) (map[string]int, []Unmet) {
 			unmet = append(unmet, Unmet{Loose: Loose{Shape: l.Shape, Count: left}})
 		}
 	}
-	wish := make(map[string]int, len(groups))
+	wish := make(map[string]Growth, len(groups))
 	for i, g := range groups {
-		wish[g.Name] = p.replicas[i]
+		wish[g.Name] = Growth{p.replicas[i], batches[i]}
 	}
 	return wish, unmet
 }
