@@ -36,6 +36,13 @@ func clone(s *snapshot.Snapshot) *snapshot.Snapshot {
 	for _, g := range s.Gangs {
 		c := *g
 		c.Members = copyPods(g.Members)
+		c.Groups = slices.Clone(g.Groups)
+		for k := range c.Groups {
+			if w := c.Groups[k].Workers; w != nil {
+				was := *w
+				c.Groups[k].Workers = &was
+			}
+		}
 		out.Gangs = append(out.Gangs, &c)
 	}
 	for _, g := range s.NodeGroups {
@@ -93,6 +100,23 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 				pods[a.UID].Node, pods[a.UID].Started = a.Node, out.Now
 				n.Pods, n.IdleSince = append(n.Pods, pods[a.UID]), time.Time{}
 			}
+		case plan.Suspend:
+			suspend(gangs[st.Gang.UID])
+			if g := gangs[st.For.UID]; g != nil {
+				g.EvictedAt = out.Now
+			}
+		case plan.Resume:
+			resume(out, gangs[st.Gang.UID])
+		case plan.Resize:
+			resize(out, st, gangs)
+		case plan.Ceiling:
+			g := gangs[st.Gang.UID]
+			w := g.Groups[slices.IndexFunc(g.Groups, func(grp snapshot.Group) bool { return grp.Name == st.Name })].Workers
+			if w.Most = st.To; st.To > st.From {
+				w.Grown = out.Now
+			} else {
+				w.Shrunk = out.Now
+			}
 		case plan.TerminateNode:
 			g := out.NodeGroup(st.Group)
 			g.Instances = slices.DeleteFunc(g.Instances, func(i snapshot.Instance) bool { return i.ID == st.Instance })
@@ -100,6 +124,67 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 		}
 	}
 	return out
+}
+
+// suspend has KubeRay delete the pods of a gang: those that run are on their way out.
+func suspend(g *snapshot.Gang) {
+	g.Suspended, g.Held = true, true
+	g.Members = slices.DeleteFunc(g.Members, func(p *snapshot.Pod) bool { return p.Node == "" })
+	for _, p := range g.Members {
+		p.Terminating = true
+	}
+}
+
+// resume has KubeRay make the pods of a gang.
+func resume(s *snapshot.Snapshot, g *snapshot.Gang) {
+	g.Suspended, g.Held, g.ResumedAt = false, false, s.Now
+	for k := range g.Groups {
+		grp := &g.Groups[k]
+		n := grp.Min
+		if grp.Workers != nil {
+			n = max(n, grp.Workers.Replicas)
+		}
+		spawn(g, grp, n)
+	}
+}
+
+func spawn(g *snapshot.Gang, grp *snapshot.Group, n int) {
+	for range n {
+		p := *grp.Template
+		p.Name = fmt.Sprintf("%s-new-%s-%d", g.Name, grp.Name, len(g.Members))
+		p.UID = p.Name
+		g.Members = append(g.Members, &p)
+	}
+}
+
+// resize has KubeRay delete who is named, and make who is missing.
+func resize(s *snapshot.Snapshot, st plan.Resize, gangs map[string]*snapshot.Gang) {
+	g := gangs[st.Gang.UID]
+	grp := &g.Groups[slices.IndexFunc(g.Groups, func(grp snapshot.Group) bool { return grp.Name == st.Name })]
+	w := grp.Workers
+	for _, o := range st.For {
+		if by := gangs[o.UID]; by != nil {
+			by.EvictedAt = s.Now
+		}
+	}
+	named := func(p *snapshot.Pod) bool {
+		return slices.ContainsFunc(st.Leavers, func(l plan.Leaver) bool { return l.UID == p.UID })
+	}
+	g.Members = slices.DeleteFunc(g.Members, func(p *snapshot.Pod) bool { return named(p) && p.Node == "" })
+	have := 0
+	for _, p := range g.Members {
+		if p.Terminating = p.Terminating || named(p); p.Group == grp.Name && !p.Terminating {
+			have++
+		}
+	}
+	w.Replicas, w.ToDelete = st.To, nil
+	switch {
+	case st.To > st.From:
+		w.Grown = s.Now
+	case st.To < st.From:
+		w.Shrunk = s.Now
+	}
+	spawn(g, grp, st.To-have)
 }
 
 func book(s *snapshot.Snapshot, b plan.Book) {

@@ -136,7 +136,7 @@ func (d *decision) claimUnits(w *work) bool {
 		u := &w.elastic[w.grown]
 		free := cleared || d.granted(w.gang, u)
 		if u.spare && !free || !d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
-			return false
+			break
 		}
 		q := w.unit()
 		if d.ledger.within(w.gang, q.need) != nil {

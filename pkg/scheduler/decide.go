@@ -498,10 +498,9 @@ func (d *decision) evictionOf(g *snapshot.Gang) string {
 
 // wind turns what was decided into steps and verdicts, in the order of the plan.
 func (d *decision) wind() {
-	stops, leaves := d.stops()
+	stops, resizes := d.carryOut()
 	d.plan.Steps = append(d.plan.Steps, stops...)
 	slices.SortStableFunc(d.works, func(a, b *work) int { return cmp.Compare(a.gang.ID, b.gang.ID) })
-	resizes := d.resizes(leaves)
 	for _, w := range d.works {
 		if len(w.bind) > 0 {
 			d.plan.Steps = append(d.plan.Steps, w.step())

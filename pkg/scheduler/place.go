@@ -239,6 +239,8 @@ func (w *work) progress() {
 	have, rest := len(w.running)+len(w.bind), w.waits()
 	v := &w.verdict
 	switch {
+	case rest == 0 && have == 0:
+		v.Message = "it needs no pods"
 	case rest == 0 && have == 1:
 		v.Message = "its pod is bound"
 	case rest == 0:

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/scaling"
 	"github.com/capmgr/capmgr/pkg/scheduler"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
@@ -52,26 +53,29 @@ func TestDecisionIsPure(t *testing.T) {
 func TestDecisionComesToRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSnapshot(t)
-		const rounds = 8
+		const rounds = 16
 		var told []string
 		for range rounds {
 			p := scheduler.Decide(s, tolerance{})
-			acts := false
-			for _, step := range p.Steps {
-				if st, ok := step.(plan.Settle); !ok || st.State != plan.RequestReady {
-					acts = true
-				}
-			}
 			if broken := harm(s, p); len(broken) > 0 {
 				t.Fatalf("%s\n%s", strings.Join(broken, "\n"), printed(p))
 			}
-			if !acts {
+			if !acts(p) {
 				return
 			}
 			told = append(told, printed(p))
 			s = apply(s, p)
 		}
 		t.Fatalf("no rest after %d rounds:\n%s", rounds, strings.Join(told, "\n"))
+	})
+}
+
+// acts says whether a plan does anything that was not done before: that nodes are ready is said again until
+// their gang is seen to run.
+func acts(p *plan.Plan) bool {
+	return slices.ContainsFunc(p.Steps, func(step plan.Step) bool {
+		st, ok := step.(plan.Settle)
+		return !ok || st.State != plan.RequestReady
 	})
 }
 
@@ -83,9 +87,13 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 		s := drawSnapshot(t)
 		p := scheduler.Decide(s, tolerance{})
 		for _, v := range p.Verdicts {
-			if v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || strings.Contains(v.Message, "the next waits: WaitingFor") {
+			if v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || strings.Contains(v.Message, "the next waits: WaitingFor") ||
+				strings.Contains(v.Message, "being made") {
 				return // room may be held for those
 			}
+		}
+		if slices.ContainsFunc(stepsOf[plan.Resize](p), func(r plan.Resize) bool { return r.To > r.From }) {
+			return // and for pods that are to come
 		}
 		after := apply(s, p)
 		for _, v := range p.Verdicts {
@@ -185,6 +193,7 @@ func harm(s *snapshot.Snapshot, p *plan.Plan) []string {
 	h.purchases()
 	h.terminations()
 	h.evictions()
+	h.resizes()
 	h.verdicts()
 	return h.found
 }
@@ -277,16 +286,7 @@ func (h *harms) gangs() {
 
 // limits: no bind puts a queue or an ancestor over a limit of what it asks for.
 func (h *harms) limits() {
-	used := map[string]snapshot.Resources{}
-	for _, g := range h.after.Gangs {
-		for _, m := range g.Members {
-			if m.Node != "" && !m.Terminating {
-				for _, q := range lineage(h.s, g.Queue) {
-					used[q.Name] = used[q.Name].Add(m.Request)
-				}
-			}
-		}
-	}
+	used := h.used()
 	for _, b := range stepsOf[plan.Bind](h.p) {
 		asked := snapshot.Resources{}
 		for _, a := range b.Assignments {
@@ -499,6 +499,70 @@ func (h *harms) evictions() {
 			}
 		}
 	}
+}
+
+// resizes: a group stays within its bounds and what is asked for, keeps the minimum of its gang, and loses
+// nobody who has just been given a node. Only who was held is resumed, within its queue's limits.
+func (h *harms) resizes() {
+	bound := map[string]bool{}
+	for _, b := range stepsOf[plan.Bind](h.p) {
+		for _, a := range b.Assignments {
+			bound[a.UID] = true
+		}
+	}
+	for _, r := range stepsOf[plan.Resize](h.p) {
+		g := h.s.Gang(r.Gang.Gang())
+		grp := g.Groups[slices.IndexFunc(g.Groups, func(grp snapshot.Group) bool { return grp.Name == r.Name })]
+		w := grp.Workers
+		if g.Scaler != snapshot.ScaledByCapmgr || r.From != w.Replicas || r.To < max(w.Least, grp.Min) || r.To > max(scaling.Highest(g, &grp), w.Least, grp.Min, r.From) {
+			h.say("%s, of %+v", r, *w)
+		}
+		if r.To < r.From && len(r.Leavers) != r.From-r.To {
+			h.say("%s names %d", r, len(r.Leavers))
+		}
+		for _, l := range r.Leavers {
+			if p := h.pod(h.s, l.UID); p == nil || p.Gang != g.ID || p.Group != r.Name || bound[l.UID] {
+				h.say("%s: %s does not leave", r, l.Name)
+			}
+		}
+		after := h.after.Gang(g.ID)
+		if n := running(after, r.Name); running(g, r.Name) >= grp.Min && n < grp.Min {
+			h.say("%s leaves %d of at least %d", r, n, grp.Min)
+		}
+		if used := h.used(); r.To > r.From {
+			for _, q := range lineage(h.s, g.Queue) {
+				more := grp.Request.Times(int64(r.To - r.From))
+				if dim := q.Limit.Exceeded(used[q.Name].Add(more), more); dim != "" {
+					h.say("%s puts queue %s over its %s limit", r, q.Name, dim)
+				}
+			}
+		}
+	}
+	for _, r := range stepsOf[plan.Resume](h.p) {
+		if g := h.s.Gang(r.Gang.Gang()); !g.Suspended || !g.Held || len(g.Members) > 0 {
+			h.say("%s, which was not held", r)
+		}
+	}
+	for _, st := range stepsOf[plan.Suspend](h.p) {
+		if g := h.s.Gang(st.Gang.Gang()); g.Suspendable.UID != st.Object.UID || g.NonPreemptible && st.For.UID != "" {
+			h.say("%s, which may not be", st)
+		}
+	}
+}
+
+// used is what queues use when the plan was carried out.
+func (h *harms) used() map[string]snapshot.Resources {
+	used := map[string]snapshot.Resources{}
+	for _, g := range h.after.Gangs {
+		for _, m := range g.Members {
+			if m.Node != "" && !m.Terminating {
+				for _, q := range lineage(h.s, g.Queue) {
+					used[q.Name] = used[q.Name].Add(m.Request)
+				}
+			}
+		}
+	}
+	return used
 }
 
 // verdicts: every gang has one, in words, and is said to run when it does.

@@ -177,7 +177,41 @@ func (g *drawing) gangs() {
 		if g.chance("runs", 40) {
 			g.start(gang)
 		}
+		if g.chance("resized", 50) {
+			g.workers(gang, class)
+		}
 		g.s.Gangs = append(g.s.Gangs, gang)
+	}
+}
+
+// workers makes a gang a RayCluster whose worker group may change; now and then one that waits without pods.
+func (g *drawing) workers(gang *snapshot.Gang, class string) {
+	gang.Scaler = pick(g, "scaler", snapshot.ScaledByCapmgr, snapshot.ScaledByCapmgr, snapshot.ScaledByRay)
+	gang.Cluster = snapshot.Ref{Kind: "RayCluster", Namespace: "ml", Name: gang.Name, UID: gang.UID}
+	if g.chance("may be suspended", 50) {
+		gang.Suspendable = gang.Cluster
+	}
+	gang.Opportunistic = g.chance("opportunistic", 30)
+	gang.Starting = g.chance("starting", 20)
+	for k := range gang.Groups {
+		grp := &gang.Groups[k]
+		grp.Template = &snapshot.Pod{Namespace: "ml", Gang: gang.ID, Group: grp.Name, Request: grp.Request, Class: class}
+		if grp.Name == "w" {
+			most := grp.Want + g.int("more", 0, 3)
+			grp.Workers = &snapshot.Workers{Hosts: 1, Replicas: grp.Want, Least: grp.Min, Most: most, Ceiling: most, Wish: g.int("wish", grp.Min, most)}
+			if n := grp.Want + g.int("asked", 0, 3); gang.Opportunistic && g.chance("asks", 50) {
+				grp.Workers.Asked = &n
+				if n > grp.Want+1 {
+					grp.Workers.Batches = []int{2}
+				}
+			}
+		}
+	}
+	if gang.Suspendable.UID != "" && g.chance("held", 20) {
+		for _, n := range g.s.Nodes {
+			n.Pods = slices.DeleteFunc(n.Pods, func(p *snapshot.Pod) bool { return p.Gang == gang.ID })
+		}
+		gang.Members, gang.Suspended, gang.Held = nil, true, true
 	}
 }
 

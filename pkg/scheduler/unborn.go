@@ -13,7 +13,7 @@ import (
 type unit struct {
 	group    string
 	pods     []*snapshot.Pod
-	replicas int  // of a worker group that capmgr resizes; 0 elsewhere
+	replicas int  // of a RayCluster's worker group; 0 elsewhere
 	nth      int  // the first of them among the group's replicas, from 0
 	unborn   bool // its pods do not exist yet: where they find a place, they are granted
 	spare    bool // beyond the wish: for room that nobody else has a use for
@@ -61,9 +61,9 @@ func (d *decision) letGo(w *work) {
 // unitOf is a unit of pods that exist and wait.
 func (m *muster) unitOf(grp *snapshot.Group, pods []*snapshot.Pod) unit {
 	u := unit{group: grp.Name, pods: pods}
-	if w := grp.Workers; w != nil && m.gang.Scaler == snapshot.ScaledByCapmgr {
+	if w := grp.Workers; w != nil && m.gang.Scaler != snapshot.ScaledByNobody {
 		u.replicas, u.nth = 1, m.have(grp)
-		u.spare = u.nth >= max(w.Wish, w.Least, w.Floor(grp.Min))
+		u.spare = m.gang.Scaler == snapshot.ScaledByCapmgr && u.nth >= max(w.Wish, w.Least, w.Floor(grp.Min))
 	}
 	return u
 }
@@ -129,23 +129,24 @@ func (m *muster) unborn() (sum snapshot.Resources) {
 // appearing is how long pods may take to appear for which room is held.
 const appearing = time.Minute
 
-// wanted says whether a unit is to be placed now: pods that do not exist are not, while nobody may write
-// the number of its group, while nothing runs in the cluster for as long as its user allows, and while
-// pods that should have appeared by now do not.
+// wanted says whether a unit is to be placed now. Workers beyond what their group should have are not, nor
+// while nothing runs in the cluster for as long as its user allows; and pods that do not exist are not while
+// nobody may write the number of their group, or when they should have appeared by now.
 func (d *decision) wanted(g *snapshot.Gang, u *unit) bool {
-	if !u.unborn {
+	if u.replicas == 0 || g.Scaler != snapshot.ScaledByCapmgr {
 		return true
 	}
-	if d.s.Now.Before(g.ContendedUntil) {
+	grp := groupOf(g, u.group)
+	w := grp.Workers
+	switch due := w.Grown.Add(appearing); {
+	case u.nth+u.replicas > scaling.Wanted(g, grp, d.s.Now):
+		return false
+	case !u.unborn:
+		return true
+	case d.s.Now.Before(g.ContendedUntil):
 		d.look(g.ContendedUntil)
 		return false
-	}
-	grp := groupOf(g, u.group)
-	if u.nth+u.replicas > scaling.Wanted(g, grp, d.s.Now) {
-		return false
-	}
-	w := grp.Workers
-	if due := w.Grown.Add(appearing); u.nth < w.Replicas {
+	case u.nth < w.Replicas:
 		d.look(due)
 		return d.s.Now.Before(due)
 	}

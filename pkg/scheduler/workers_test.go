@@ -63,7 +63,7 @@ func TestWorkerGroupsFollowTheirGrants(t *testing.T) {
 				w.nodes(5, 1)
 				w.cluster("g", "q", train, 2, 2, 4, 0, 1)
 			},
-			[]string{"resize w of raycluster/default/g from 2 to 3: WaitingForQuota: it needs 1 GPU more, and queue q uses 3 of 3 GPUs"},
+			[]string{"resize w of raycluster/default/g from 2 to 3: there is room for it"},
 		},
 		"HeldUntilItsPodsAppear": {
 			"it was granted four a moment ago: its room is not another's, and nothing is written twice",
@@ -94,7 +94,7 @@ func TestWorkerGroupsFollowTheirGrants(t *testing.T) {
 				w.cluster("g", "q", train, 2, 2, 4, 0, 1)
 			},
 			[]string{"grow g5 by 2 for default/g",
-				"resize w of raycluster/default/g from 2 to 4: WaitingForNodes: no room is free; 1 pod waits"},
+				"resize w of raycluster/default/g from 2 to 4: there is room for it"},
 		},
 		"OnlySpareRoomBeyondTheWish": {
 			"it takes the node that is left over, and buys none",
@@ -106,7 +106,7 @@ func TestWorkerGroupsFollowTheirGrants(t *testing.T) {
 				w.gang("late", "q", train, 1, 1)
 			},
 			[]string{"bind late: late-0 to node-02",
-				"resize w of raycluster/default/g from 2 to 3: NoNodeFits: no room is left over for more than its wish"},
+				"resize w of raycluster/default/g from 2 to 3: there is room for it"},
 		},
 		"WholePlacementGroups": {
 			"three more would help together; there is room for two",
@@ -203,6 +203,33 @@ func TestWorkerGroupsFollowTheirGrants(t *testing.T) {
 				w.gang("late", "q", train, 1, 1)
 			},
 			nil,
+		},
+		"CeilingAsFarAsTheRoom": {
+			"Ray may ask for four: three run or would find room, and none could be bought",
+			func(w *world) {
+				w.nodes(3, 1)
+				w.cluster("g", "q", train, 1, 2, 2, 0, 1).Scaler = snapshot.ScaledByRay
+			},
+			[]string{"move the ceiling of w of raycluster/default/g from 16 to 3: NoNodeFits: no node has a GPU free"},
+		},
+		"CeilingAsFarAsTheMoney": {
+			"two more could be bought: none is before Ray asks",
+			func(w *world) {
+				w.nodes(2, 1)
+				w.group("g5", "a", 1, xlarge).Max = 2
+				w.bounds("q", nil)
+				w.cluster("g", "q", train, 1, 2, 2, 0, 1).Scaler = snapshot.ScaledByRay
+			},
+			[]string{"move the ceiling of w of raycluster/default/g from 16 to 4: BoundReached: node group g5 has 2 of at most 2 nodes, and 1 more would be needed"},
+		},
+		"CeilingAsFarAsTheQuota": {
+			"the room is there, and the queue may have three",
+			func(w *world) {
+				w.s.Queue("q").Limit.MilliGPU = 3000
+				w.nodes(9, 1)
+				w.cluster("g", "q", train, 1, 2, 2, 0, 1).Scaler = snapshot.ScaledByRay
+			},
+			[]string{"move the ceiling of w of raycluster/default/g from 16 to 3: WaitingForQuota: it needs 2 GPUs more, and queue q uses 2 of 3 GPUs"},
 		},
 		"NotForItsOwnUpgrade": {
 			"the cluster that serves is not stopped for the one that is to replace it",
