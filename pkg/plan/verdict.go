@@ -19,6 +19,7 @@ const (
 	GangIncomplete  Reason = "GangIncomplete"  // its pods do not all exist yet
 	QueueNotFound   Reason = "QueueNotFound"   // names no queue, or one that does not exist
 	NotLeafQueue    Reason = "NotLeafQueue"    // names a queue that has children
+	NotPermitted    Reason = "NotPermitted"    // its queue is not for work of its namespace
 	Misconfigured   Reason = "Misconfigured"   // the queue or the owner's spec is impossible
 	ExceedsLimit    Reason = "ExceedsLimit"    // alone it is above a limit of its queue or an ancestor
 	WaitingForQuota Reason = "WaitingForQuota" // would fit the limit, others use it now

@@ -127,7 +127,7 @@ func (d *decision) trade(w *work) bool {
 // it. It returns false where units are left that it may have more for.
 func (d *decision) claimUnits(w *work) bool {
 	cleared := !w.gang.EvictedAt.IsZero()
-	if len(w.bookings) == 0 && !cleared && !w.granted || d.shrinks(w) || d.ledger.admissible(w.gang.Queue) != nil {
+	if len(w.bookings) == 0 && !cleared && !w.granted || d.shrinks(w) || d.ledger.admits(w.gang) != nil {
 		return false
 	}
 	d.room.guest = d.guestOf(w.muster)

@@ -191,7 +191,7 @@ func (d *decision) unplaceable(w *work) *blocked {
 	if w.whole() {
 		return nil // it runs; what the queue says of it concerns only further members
 	}
-	if b := d.ledger.admissible(g.Queue); b != nil {
+	if b := d.ledger.admits(g); b != nil {
 		return b
 	}
 	if b := d.ledger.possible(g, w.least); b != nil {
@@ -438,7 +438,7 @@ func (d *decision) grow(queue *line, w *work) {
 		d.spares = append(d.spares, w)
 		return
 	}
-	if b := d.ledger.admissible(w.gang.Queue); b != nil {
+	if b := d.ledger.admits(w.gang); b != nil {
 		w.next = &plan.Verdict{}
 		say(w.next, b)
 		return

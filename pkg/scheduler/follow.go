@@ -85,6 +85,7 @@ func (w *world) gangs(old, now []*snapshot.Gang) {
 		}
 		m := musterOf(g)
 		m.account = w.ledger.accounts[g.Queue]
+		m.shut = m.account.closedTo(g.Namespace) != ""
 		musters, come = append(musters, m), append(come, m)
 	}
 	for ; k < len(old); k++ {

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -161,6 +162,28 @@ func (l *ledger) vacant(g *snapshot.Gang, more snapshot.Resources) *blocked {
 		}
 	}
 	return nil
+}
+
+// admits says why a gang may not run in its queue whatever the room, or nil.
+func (l *ledger) admits(g *snapshot.Gang) *blocked {
+	if b := l.admissible(g.Queue); b != nil {
+		return b
+	}
+	if q := l.accounts[g.Queue].closedTo(g.Namespace); q != "" {
+		return &blocked{plan.NotPermitted, fmt.Sprintf("queue %s is not for work of namespace %s", q, g.Namespace),
+			"Name a queue that is, or ask the queue's administrator to allow the namespace"}
+	}
+	return nil
+}
+
+// closedTo names the first queue, from a leaf up, that is not for work of a namespace, or "".
+func (a *account) closedTo(namespace string) string {
+	for ; a != nil; a = a.parent {
+		if allowed := a.queue.Namespaces; allowed != nil && !slices.Contains(allowed, namespace) {
+			return a.queue.Name
+		}
+	}
+	return ""
 }
 
 // admissible says why no work may run in a queue whatever the room, or nil.

@@ -14,6 +14,7 @@ import (
 type muster struct {
 	gang    *snapshot.Gang
 	account *account // of its queue; nil: there is no such queue
+	shut    bool     // its queue is not for work of its namespace
 
 	running []*snapshot.Pod // bound and not on their way out
 	missing []*snapshot.Pod // waiting, needed for the minimum
@@ -122,7 +123,7 @@ func (m *muster) rests() bool {
 // of its queue, and nothing but its shape, priority and age tells it apart from the others there.
 func (m *muster) queues() bool {
 	g := m.gang
-	return !m.booked && m.account != nil && g.Invalid == "" && (!g.Suspended || held(g)) && len(m.running) == 0 && len(m.absent) == 0 &&
+	return !m.booked && m.account != nil && !m.shut && g.Invalid == "" && (!g.Suspended || held(g)) && len(m.running) == 0 && len(m.absent) == 0 &&
 		len(m.missing) > 0 && g.HeldUntil.IsZero() && g.EvictedAt.IsZero() && g.ResumedAt.IsZero()
 }
 

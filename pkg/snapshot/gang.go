@@ -151,6 +151,8 @@ type Queue struct {
 	PreemptMinRuntime *time.Duration // how long its work is safe from its own queue; nil: inherited
 	ReclaimMinRuntime *time.Duration // how long its work is safe from other queues; nil: inherited
 
+	Namespaces []string // whose work may use it and the queues below it, sorted; nil: everybody's
+
 	Invalid string // why the queue cannot be used (missing parent, cycle, impossible field)
 }
 

@@ -5,11 +5,13 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -42,6 +44,7 @@ func (b *builder) readQueues() (queues []*snapshot.Queue) {
 	for name, q := range b.m.queues {
 		out := &snapshot.Queue{Name: name, UID: string(q.UID), Parent: q.Spec.ParentQueue, Created: q.CreationTimestamp.Time,
 			Priority: q.Spec.EffectivePriority(), PreemptMinRuntime: duration(q.Spec.PreemptMinRuntime), ReclaimMinRuntime: duration(q.Spec.ReclaimMinRuntime)}
+		out.Namespaces = namespaces(q.Annotations)
 		out.Invalid = b.lineage(q)
 		if r := q.Spec.Resources; r == nil {
 			out.Invalid = "spec.resources is missing"
@@ -58,6 +61,22 @@ func (b *builder) readQueues() (queues []*snapshot.Queue) {
 	}
 	slices.SortFunc(queues, func(x, y *snapshot.Queue) int { return cmp.Compare(x.Name, y.Name) })
 	return queues
+}
+
+// namespaces reads which namespaces a queue is for; nil for all.
+func namespaces(annotations map[string]string) []string {
+	text, there := annotations[v1alpha1.AllowedNamespacesAnnotation]
+	if !there {
+		return nil
+	}
+	out := []string{}
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func duration(d *metav1.Duration) *time.Duration {
