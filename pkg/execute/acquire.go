@@ -72,6 +72,7 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
 func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
 	e.forgive(ctx)
+	e.unnote(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
