@@ -106,7 +106,7 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"Opportunistic":     {"up to the ceiling where the user says so", with(lowered(2, 4).pods("a", "b"), func(m team) { m.Opportunistic = true }), 12, nil, "2>8", 0},
 		"NeverBelowMinimum": {"a running gang keeps its minimum", newTeam(4, 3, 8).pods("a", "b", "c", "d"), 0, nil, "4>3 -d(preempt)", 0},
 		"MinReplicas":       {"KubeRay would raise it again", with(newTeam(3, 1, 8).pods("a", "b", "c"), func(m team) { m.w.Least = 2 }), 1, nil, "3>2 -c(preempt)", 0},
-		"Order":             {"who waits, who idles longest, the youngest busy", newTeam(6, 1, 8).pods("busy", "young", "idle idle", "later idle", "w waits", "e ending"), 1, nil, "6>1 -e -w -idle(idle) -later(idle) -young(preempt)", 0},
+		"Order":             {"who waits, who idles longest, the youngest busy", newTeam(6, 1, 8).pods("busy", "young", "rests idle", "later idle", "w waits", "e ending"), 1, nil, "6>1 -e -w -rests(idle) -later(idle) -young(preempt)", 0},
 		"Must":              {"whose room is needed goes first, busy or not", newTeam(3, 1, 8).pods("a", "b", "c waits"), 2, []string{"uid-a"}, "3>2 -a(preempt)", 0},
 		"DrainingFirst":     {"who was asked to go already is not spared for another", newTeam(3, 1, 8).pods("a draining", "b", "c idle"), 2, nil, "3>2 -a(preempt)", 0},
 		"StaleIdleness": {"what a silent head once said of idleness counts for nothing", with(newTeam(3, 1, 8).pods("a idle", "b", "c"), func(m team) { m.Heard.Fresh = false }), 2, nil,
@@ -275,10 +275,10 @@ func TestStepsComeInTheOrderOfTheGangs(t *testing.T) {
 	var grants []scaling.Grant
 	for _, id := range []string{"a", "b", "c"} {
 		m := newTeam(2, 1, 4).pods("x", "y")
-		m.Gang.ID = snapshot.GangID(id)
-		m.Gang.Name, m.Gang.Cluster.Name = id, id
+		m.ID = snapshot.GangID(id)
+		m.Name, m.Cluster.Name = id, id
 		s.Gangs = append(s.Gangs, m.Gang)
-		grants = append(grants, scaling.Grant{Gang: m.Gang.ID, Group: "w", Replicas: 1})
+		grants = append(grants, scaling.Grant{Gang: m.ID, Group: "w", Replicas: 1})
 	}
 	first, _ := scaling.WorkerSteps(s, grants)
 	slices.Reverse(grants)

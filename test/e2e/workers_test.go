@@ -36,7 +36,7 @@ func TestWorkersShrinkByNameAndGrowBack(t *testing.T) {
 	tell(head, before, idle)
 	g := d.gang(t, "by-name", "rc")
 	two := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2, Because: "team-b needs the room"}
-	eventually(t, 30*time.Second, "the head to be heard", func(ctx context.Context) (bool, string, error) {
+	eventually(t, 30*time.Second, "the head to be heard", func(context.Context) (bool, string, error) {
 		d.poller.Watch(d.targets())
 		h := d.gang(t, "by-name", "rc").Heard
 		return h != nil && h.Fresh, fmt.Sprintf("%+v", h), nil

@@ -52,12 +52,10 @@ type crewWorld struct {
 
 	mirror *state.Mirror // of the life that is going on; nil between two
 	lag    []delivery
-	calls  []error // what capmgr was told lately, for the story
 
-	writes  []write
-	broken  []string
-	story   []string
-	started time.Time
+	writes []write
+	broken []string
+	story  []string
 }
 
 // rayNode is what runs on a pod.

@@ -66,7 +66,6 @@ type image struct {
 	t     *testing.T
 	path  string
 	layer *os.File
-	sum   io.Writer
 	hash  interface{ Sum([]byte) []byte }
 	tar   *tar.Writer
 	done  map[string]bool // paths that are in it
@@ -158,9 +157,9 @@ func (i *image) linked(path string) {
 		for _, word := range strings.Fields(line) {
 			if strings.HasPrefix(word, "/") && !i.libs[word] {
 				i.libs[word] = true
-				real, err := filepath.EvalSymlinks(word)
+				target, err := filepath.EvalSymlinks(word)
 				i.must(err)
-				i.program(real, word)
+				i.program(target, word)
 			}
 		}
 	}

@@ -3,10 +3,10 @@ package kubelet
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -199,8 +199,8 @@ func (n *node) dropGroup(t *testing.T) {
 			}
 			return nil
 		})
-		for k := len(all) - 1; k >= 0; k-- {
-			if err := os.Remove(all[k]); err != nil && !os.IsNotExist(err) {
+		for _, path := range slices.Backward(all) {
+			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 				t.Logf("a control group is left: %v", err)
 			}
 		}
@@ -225,8 +225,8 @@ func (n *node) endShims() {
 func (n *node) unmount() {
 	mounts, _ := os.ReadFile("/proc/self/mounts")
 	lines := strings.Split(string(mounts), "\n")
-	for k := len(lines) - 1; k >= 0; k-- {
-		if fields := strings.Fields(lines[k]); len(fields) > 1 && strings.HasPrefix(fields[1], n.dir) {
+	for _, line := range slices.Backward(lines) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], n.dir) {
 			_ = syscall.Unmount(fields[1], syscall.MNT_DETACH)
 		}
 	}
@@ -248,22 +248,6 @@ func freePort(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return port
-}
-
-// ownAddress is an address of this machine that pods reach.
-func ownAddress(t *testing.T) string {
-	t.Helper()
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
-			return n.IP.String()
-		}
-	}
-	t.Fatal("this machine has no address but its own")
-	return ""
 }
 
 // containerdConfig is for a machine without privileges to lower its own score in memory pressure, and
