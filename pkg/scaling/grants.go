@@ -25,6 +25,9 @@ const (
 	calm = 30 * time.Second
 	// surplusIdle is how long a worker beyond the wish may idle before it leaves.
 	surplusIdle = 2 * time.Minute
+	// silence is for how long a head that says nothing is waited for before its cluster counts as one
+	// whose demand nobody knows.
+	silence = 5 * time.Minute
 )
 
 // WorkerSteps turns grants into changes of worker groups, one at most for each group, and says when
@@ -50,6 +53,9 @@ func WorkerSteps(s *snapshot.Snapshot, grants []Grant) (steps []plan.Step, next 
 		if s.Now.Before(g.ContendedUntil) {
 			next = sooner(next, g.ContendedUntil)
 			continue
+		}
+		if g.Opportunistic && silent(g, s.Now) && !g.Heard.Silent.IsZero() {
+			next = sooner(next, g.Heard.Silent.Add(silence))
 		}
 		for k := range g.Groups {
 			grp := &g.Groups[k]
@@ -89,19 +95,27 @@ func Wanted(g *snapshot.Gang, grp *snapshot.Group, now time.Time) int {
 	case idles(g, now):
 		return floor(grp)
 	}
-	return highest(g, grp)
+	return highest(g, grp, now)
 }
 
 // highest is the most replicas that anybody asks for.
-func highest(g *snapshot.Gang, grp *snapshot.Group) int {
+func highest(g *snapshot.Gang, grp *snapshot.Group, now time.Time) int {
 	w := grp.Workers
+	most := w.Ceiling
 	switch {
 	case !g.Opportunistic:
-		return max(floor(grp), w.Wish)
-	case w.Asked == nil:
-		return max(floor(grp), w.Ceiling)
+		most = w.Wish
+	case w.Asked != nil:
+		most = max(w.Wish, *w.Asked)
+	case silent(g, now):
+		most = max(w.Wish, w.Replicas) // neither more nor fewer than there are
 	}
-	return max(floor(grp), min(max(w.Wish, *w.Asked), w.Ceiling))
+	return max(floor(grp), min(most, w.Ceiling))
+}
+
+// silent says whether a head is yet to be heard, or again.
+func silent(g *snapshot.Gang, now time.Time) bool {
+	return g.Heard != nil && !g.Heard.Fresh && (g.Heard.Silent.IsZero() || now.Before(g.Heard.Silent.Add(silence)))
 }
 
 // floor is the fewest replicas that a group may be brought to.

@@ -125,6 +125,7 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"ClearedOnTheWay": {"in one patch with the next change",
 			with(lowered(2, 4).pods("a", "b"), func(m team) { m.w.ToDelete, m.w.Named = []string{"c"}, []string{"c"} }), 4, nil, "2>4 gone:c", 0},
 		"Adopted":    {"somebody asks for what may be had: it is taken for the wish, and nothing is written over", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.w.Adopt = true }), 4, nil, "2>2", 0},
+		"NotYet":     {"nor is a number adopted that is only waiting to be written over", with(newTeam(3, 1, 8).pods("a", "b"), func(m team) { m.w.Adopt = true }), 2, nil, "", 0},
 		"NotAdopted": {"more than may be had is written over", with(newTeam(3, 1, 8).pods("a", "b", "c waits"), func(m team) { m.w.Adopt = true }), 2, nil, "3>2 -c", 0},
 		"Contended":  {"somebody else writes the same field: nothing, until it is quiet", with(lowered(2, 4).pods("a", "b"), func(m team) { m.ContendedUntil = noon.Add(time.Minute) }), 4, nil, "", time.Minute},
 		"Suspended":  {"it has no pods", with(newTeam(2, 1, 8), func(m team) { m.Suspended = true }), 1, nil, "", 0},
@@ -210,7 +211,12 @@ func TestWanted(t *testing.T) {
 		want   int
 	}{
 		"Wish":          {"what the user asked for", func(team) {}, 4},
-		"Opportunistic": {"all there may be, where nobody knows better", func(m team) { m.Opportunistic = true }, 8},
+		"Opportunistic": {"all there may be, where nobody knows better", func(m team) { m.Opportunistic, m.Heard = true, nil }, 8},
+		"NotHeardYet":   {"no more than there is, while its head may yet say what it needs", func(m team) { m.Opportunistic, m.w.Wish, m.Heard = true, 1, &snapshot.Heard{} }, 2},
+		"Silent": {"nor when the head falls silent", func(m team) {
+			m.Opportunistic, m.w.Wish, m.Heard = true, 1, &snapshot.Heard{Silent: noon.Add(-time.Minute)}
+		}, 2},
+		"SilentForLong": {"but for ever nobody waits", func(m team) { m.Opportunistic, m.Heard = true, &snapshot.Heard{Silent: noon.Add(-6 * time.Minute)} }, 8},
 		"Asked":         {"what Ray's demand would use", func(m team) { m.Opportunistic, m.w.Asked = true, asked(6) }, 6},
 		"AskedLess":     {"never less than the wish", func(m team) { m.Opportunistic, m.w.Asked = true, asked(1) }, 4},
 		"AskedMore":     {"never more than the ceiling", func(m team) { m.Opportunistic, m.w.Asked = true, asked(99) }, 8},
