@@ -89,6 +89,11 @@ test-ray: ## check the client of Ray's GCS against a real Ray from its wheel; UP
 	@$(say) test 'a real Ray; a minute more the first time'
 	@TESTFLAGS='$(TESTFLAGS)' test/ray/run.sh $(if $(filter-out 0,$(UPDATE)),-update)
 
+.PHONY: test-kubelet
+test-kubelet: tools build fakeaws ## run a real RayCluster on a real kubelet beside the control plane; as root, with containerd
+	@$(say) test 'a real node; minutes more the first time'
+	@TESTFLAGS='$(TESTFLAGS)' test/kubelet/run.sh
+
 .PHONY: test-faults
 test-faults: ## run 10,000 seeds of the loop, and of worker groups, with random faults in virtual time; SEEDS=n sets the number, FROM=n the first
 	@$(say) test '$(SEEDS) seeds from $(FROM), those that ever failed first'

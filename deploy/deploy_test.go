@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,7 +137,7 @@ func TestEveryManifestIsApplied(t *testing.T) {
 			} `json:"patches"`
 			Images []map[string]string `json:"images"`
 		}](t, path)
-		names := append(k.Resources, k.Components...)
+		names := slices.Concat(k.Resources, k.Components)
 		for _, g := range k.ConfigMapGenerator {
 			names = append(names, g.Files...)
 		}

@@ -4,6 +4,7 @@
 #
 #   tools/build.sh            fills _output/bin and _output/share
 #   tools/build.sh lint       builds golangci-lint alone
+#   tools/build.sh kubelet    builds the kubelet of a real node alone
 #   CAPMGR_OUTPUT=dir         fills dir/bin and dir/share instead
 #
 # What is already there for the same pins, flags and compiler is left alone.
@@ -91,9 +92,14 @@ lint)
   build lint golangci-lint $linter/cmd/golangci-lint "$strip -X main.version=${release#v}"
   exit
   ;;
+kubelet)
+  old=v1.33.13
+  build kubelet kubelet k8s.io/kubernetes/cmd/kubelet "$strip -X $version.gitVersion=$old -X $version.gitMajor=1 -X $version.gitMinor=33"
+  exit
+  ;;
 controlplane) ;;
 *)
-  echo "usage: tools/build.sh [controlplane|lint]" >&2
+  echo "usage: tools/build.sh [controlplane|kubelet|lint]" >&2
   exit 2
   ;;
 esac

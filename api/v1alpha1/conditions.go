@@ -18,8 +18,8 @@ const (
 	ConditionReleased = "Released"
 )
 
-// ConditionFieldContention, on a RayCluster, is True while somebody else writes the fields
-// that capmgr writes, and capmgr has given way. Its message names them.
+// ConditionFieldContention is on a RayCluster: True while somebody else writes the fields that
+// capmgr writes, and capmgr has given way. Its message names them.
 const ConditionFieldContention = "FieldContention"
 
 // Reasons on the conditions of a CapacityRequest. The list is closed: clients and

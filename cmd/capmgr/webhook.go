@@ -69,7 +69,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if p := c.pair.Load(); p != nil {
 		return p, nil
 	}
-	return nil, fmt.Errorf("Secret %s/%s has no certificate yet", c.namespace, webhook.SecretName)
+	return nil, fmt.Errorf("no certificate yet in Secret %s/%s", c.namespace, webhook.SecretName)
 }
 
 // follow reads the Secret again and again: often until it has one, then as often as it may be renewed

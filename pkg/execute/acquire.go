@@ -76,6 +76,7 @@ func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
 	e.forgive(ctx)
 	e.holdNodes(ctx)
+	e.unnote(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+keyOf(r), func() { e.giveBack(ctx, r, r.Status.Nodes) })

@@ -67,6 +67,11 @@ func writerOf(u *unstructured.Unstructured) string {
 // giveWay records that capmgr leaves a cluster's worker groups alone for a while, and says so.
 func (e *Executor) giveWay(ctx context.Context, w *workerGroup, gang plan.Owner, c ray.Contention) error {
 	cluster := ownerOf(w.cluster)
+	// First the condition, without times, which would make it another one each time: while it is not
+	// there, nobody could see why nothing is written.
+	if err := e.setContention(ctx, cluster, metav1.ConditionTrue, "AnotherWriter", fmt.Sprintf("%s also writes %s", c.By, c.Field)); err != nil {
+		return err
+	}
 	var p patch
 	p.test("/metadata/uid", cluster.UID)
 	p.annotate(w.cluster.GetAnnotations(), map[string]string{v1alpha1.ContentionAnnotation: c.String()})
@@ -80,8 +85,7 @@ func (e *Executor) giveWay(ctx context.Context, w *workerGroup, gang plan.Owner,
 	if gang.UID != cluster.UID {
 		e.event(gang, "Warning", v1alpha1.ConditionFieldContention, text)
 	}
-	// Without times, which would make it another condition each time.
-	return e.setContention(ctx, cluster, metav1.ConditionTrue, "AnotherWriter", fmt.Sprintf("%s also writes %s", c.By, c.Field))
+	return nil
 }
 
 // setContention sets the condition on a RayCluster. KubeRay's own conditions are not touched: they
@@ -124,7 +128,7 @@ func (e *Executor) forgiveNow(ctx context.Context, cluster plan.Owner) error {
 	if c := ray.ReadContention(have); have[v1alpha1.ContentionAnnotation] == "" || !c.Quiet(e.Now()) {
 		return nil
 	}
-	if c := ray.ReadContention(have); c.Trips > 0 {
+	if c := ray.ReadContention(have); c.Trips > 0 || contentionOn(u) {
 		if err := e.setContention(ctx, cluster, metav1.ConditionFalse, "Quiet", "nobody else has written the worker groups lately"); err != nil {
 			return err
 		}
@@ -133,6 +137,15 @@ func (e *Executor) forgiveNow(ctx context.Context, cluster plan.Owner) error {
 	p.test("/metadata/uid", cluster.UID)
 	p.annotate(have, map[string]string{v1alpha1.ContentionAnnotation: ""})
 	return e.writeGroup(ctx, &workerGroup{cluster: u}, p)
+}
+
+// contentionOn says whether a RayCluster's condition says that capmgr has given way.
+func contentionOn(u *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		m, ok := c.(map[string]any)
+		return ok && m["type"] == v1alpha1.ConditionFieldContention && m["status"] == string(metav1.ConditionTrue)
+	})
 }
 
 func ownerOf(u *unstructured.Unstructured) plan.Owner {

@@ -73,7 +73,7 @@ func (e *Executor) askToLeave(ctx context.Context, s plan.Resize) ([]plan.Leaver
 
 // mayIdle asks a worker that was seen idle to end itself, which it refuses when it works again.
 func (e *Executor) mayIdle(ctx context.Context, s plan.Resize, l plan.Leaver) bool {
-	d, err := e.drain(ctx, s, l, gcs.DrainRequest{Node: l.RayNode, Reason: gcs.IdleTermination, Message: s.Because})
+	d, err := e.drain(ctx, s, gcs.DrainRequest{Node: l.RayNode, Reason: gcs.IdleTermination, Message: s.Because})
 	if err != nil {
 		e.Log.V(1).Info("Could not ask an idle worker to leave; it stays", "pod", l.Name, "reason", err.Error())
 		return false
@@ -86,7 +86,7 @@ func (e *Executor) mayIdle(ctx context.Context, s plan.Resize, l plan.Leaver) bo
 
 // preempt asks a worker to take no more work, and says whether it is worth waiting for.
 func (e *Executor) preempt(ctx context.Context, s plan.Resize, l plan.Leaver) bool {
-	d, err := e.drain(ctx, s, l, gcs.DrainRequest{Node: l.RayNode, Reason: gcs.Preemption, Deadline: s.Deadline, Message: s.Because})
+	d, err := e.drain(ctx, s, gcs.DrainRequest{Node: l.RayNode, Reason: gcs.Preemption, Deadline: s.Deadline, Message: s.Because})
 	if err != nil {
 		e.Log.V(1).Info("Could not ask a worker to leave", "pod", l.Name, "reason", err.Error())
 		return e.drains(s, l)
@@ -107,7 +107,7 @@ func (e *Executor) drains(s plan.Resize, l plan.Leaver) bool {
 
 var errNoHead = errors.New("no head is asked")
 
-func (e *Executor) drain(ctx context.Context, s plan.Resize, l plan.Leaver, r gcs.DrainRequest) (gcs.Drained, error) {
+func (e *Executor) drain(ctx context.Context, s plan.Resize, r gcs.DrainRequest) (gcs.Drained, error) {
 	if e.Heads == nil {
 		return gcs.Drained{}, errNoHead
 	}

@@ -14,8 +14,9 @@ import (
 func (e *Executor) remember(w *workerGroup, s plan.Resize, named []plan.Leaver) (map[string]string, error) {
 	list := s.NewList(named)
 	return e.note(w, v1alpha1.DesiredReplicasAnnotation, s.Name, s.To, s.Wish, func(g *ray.GroupRecord, now time.Time) {
-		to := s.To
-		g.Replicas = &to
+		if to := s.To; s.From != s.To || len(s.Gone) == 0 {
+			g.Replicas = &to
+		} // else only names are cleared, whosever the number is
 		for _, l := range named {
 			g.Named = append(g.Named, l.Name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -171,10 +172,7 @@ func (e *Executor) throw(ctx context.Context, u *unstructured.Unstructured, on b
 func unknownField(err error) bool { return apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) }
 
 func (e *Executor) turn(ctx context.Context, u *unstructured.Unstructured, path []string, on bool, mode string) error {
-	pointer := "/" + path[0]
-	for _, p := range path[1:] {
-		pointer += "/" + p
-	}
+	pointer := "/" + strings.Join(path, "/")
 	var p patch
 	p.test("/metadata/uid", string(u.GetUID()))
 	if old, there, _ := unstructured.NestedBool(u.Object, path...); there {
@@ -198,4 +196,38 @@ func (e *Executor) turn(ctx context.Context, u *unstructured.Unstructured, path 
 		e.Mirror.AssumeCluster(u)
 	}
 	return nil
+}
+
+// unnote takes the note of a suspension off what somebody else has let go on.
+func (e *Executor) unnote(ctx context.Context) {
+	for _, r := range e.Mirror.ResumedByUsers() {
+		o := plan.Of(r)
+		e.once("unnote "+o.UID, func() {
+			if err := e.unnoteNow(ctx, o); err != nil && !overtaken(err) && ctx.Err() == nil {
+				e.Log.V(1).Info("Could not take the note of a suspension off", "object", o.String(), "reason", err.Error())
+			}
+		})
+	}
+}
+
+func (e *Executor) unnoteNow(ctx context.Context, o plan.Owner) error {
+	u, err := e.read(ctx, o)
+	if err != nil {
+		return err
+	}
+	on, path := switchOf(u)
+	if on || u.GetAnnotations()[v1alpha1.SuspensionAnnotation] == "" {
+		return nil
+	}
+	var p patch
+	p.test("/metadata/uid", o.UID)
+	if _, there, _ := unstructured.NestedBool(u.Object, path...); there {
+		p.test("/"+strings.Join(path, "/"), false)
+	}
+	p.annotate(u.GetAnnotations(), map[string]string{v1alpha1.SuspensionAnnotation: ""})
+	data, err := p.bytes()
+	if err != nil {
+		return err
+	}
+	return e.Client.Patch(ctx, u, client.RawPatch(types.JSONPatchType, data), fieldOwner)
 }

@@ -5,6 +5,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -112,5 +113,31 @@ func TestRayClustersAreSuspended(t *testing.T) {
 				t.Errorf("%s: suspended %t, want %t", tc.reason, on, tc.want)
 			}
 		})
+	}
+}
+
+// A note that outlived its suspension would make capmgr end the user's next one.
+func TestTheNoteGoesWithTheSuspension(t *testing.T) {
+	s := setUp(t, rayCluster(1))
+	for name, j := range map[string]*rayv1.RayJob{
+		"resumed":   rayJob(noted("preempted")),
+		"suspended": rayJob(noted("preempted"), func(j *rayv1.RayJob) { j.Spec.Suspend = true }),
+	} {
+		j.Name, j.UID = name, types.UID(name)
+		if err := s.client.Create(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		s.Mirror.RayJobs().OnAdd(j, false)
+	}
+	s.Resume(t.Context())
+	s.Wait()
+	for name, want := range map[string]string{"resumed": "", "suspended": "preempted"} {
+		got := &rayv1.RayJob{}
+		if err := s.client.Get(t.Context(), client.ObjectKey{Namespace: "ml", Name: name}, got); err != nil {
+			t.Fatal(err)
+		}
+		if note := got.Annotations[v1alpha1.SuspensionAnnotation]; note != want {
+			t.Errorf("%s: the note is %q, want %q", name, note, want)
+		}
 	}
 }

@@ -43,6 +43,7 @@ type stage struct {
 	mu         sync.Mutex
 	now        time.Time
 	conditions []string // as they were set
+	refuses    bool     // to have conditions set
 	writes     int      // patches of objects
 	busy       map[string]bool
 	drained    []string // "pod reason"
@@ -77,6 +78,9 @@ func setUp(t *testing.T, rc *rayv1.RayCluster, pods ...*corev1.Pod) *stage {
 			data, err := client.Merge.Data(o)
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			if s.refuses {
+				return errors.New("the server does not answer")
+			}
 			s.conditions = append(s.conditions, string(data))
 			return err
 		},
@@ -413,6 +417,12 @@ func TestFieldContention(t *testing.T) {
 	revert()
 	replicas(3, "one write over theirs")
 	revert()
+	s.refuses = true
+	replicas(4, "what cannot be said is not done")
+	if c := ray.ReadContention(s.cluster(t).Annotations); c.Trips != 0 {
+		t.Errorf("capmgr has given way, and no condition says so: %+v", c)
+	}
+	s.refuses = false
 	replicas(4, "then capmgr gives way")
 	writes := s.writes
 	for range 3 {

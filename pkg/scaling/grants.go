@@ -27,6 +27,9 @@ const (
 	calm = 30 * time.Second
 	// surplusIdle is how long a worker beyond the wish may idle before it leaves.
 	surplusIdle = 2 * time.Minute
+	// silence is for how long a head that says nothing is waited for before its cluster counts as one
+	// whose demand nobody knows.
+	silence = 5 * time.Minute
 )
 
 // WorkerSteps turns grants into changes of worker groups, one at most for each group, and says when
@@ -52,6 +55,9 @@ func WorkerSteps(s *snapshot.Snapshot, grants []Grant) (steps []plan.Step, next 
 		if s.Now.Before(g.ContendedUntil) {
 			next = sooner(next, g.ContendedUntil)
 			continue
+		}
+		if g.Opportunistic && silent(g, s.Now) && !g.Heard.Silent.IsZero() {
+			next = sooner(next, g.Heard.Silent.Add(silence))
 		}
 		for k := range g.Groups {
 			grp := &g.Groups[k]
@@ -91,10 +97,11 @@ func Wanted(g *snapshot.Gang, grp *snapshot.Group, now time.Time) int {
 	case idles(g, now):
 		return floor(grp)
 	}
-	return Highest(g, grp)
+	return asked(g, grp, now)
 }
 
-// Highest is the most replicas that anybody asks for of a group that capmgr resizes.
+// Highest is the most replicas that anybody may come to ask for, at any time, of a group that capmgr
+// resizes.
 func Highest(g *snapshot.Gang, grp *snapshot.Group) int {
 	w := grp.Workers
 	switch {
@@ -104,6 +111,21 @@ func Highest(g *snapshot.Gang, grp *snapshot.Group) int {
 		return max(floor(grp), w.Ceiling)
 	}
 	return max(floor(grp), min(max(w.Wish, *w.Asked), w.Ceiling))
+}
+
+// asked is the most replicas that somebody asks for now. While a head is yet to be heard, a cluster that
+// grows with Ray's demand gets neither more than it has nor fewer.
+func asked(g *snapshot.Gang, grp *snapshot.Group, now time.Time) int {
+	most, w := Highest(g, grp), grp.Workers
+	if g.Opportunistic && w.Asked == nil && silent(g, now) {
+		return max(floor(grp), min(max(w.Wish, w.Replicas), most))
+	}
+	return most
+}
+
+// silent says whether a head is yet to be heard, or again.
+func silent(g *snapshot.Gang, now time.Time) bool {
+	return g.Heard != nil && !g.Heard.Fresh && (g.Heard.Silent.IsZero() || now.Before(g.Heard.Silent.Add(silence)))
 }
 
 // floor is the fewest replicas that a group may be brought to.

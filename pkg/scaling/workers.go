@@ -29,12 +29,19 @@ func (c *change) step() (plan.Step, time.Time) {
 		From: c.workers.Replicas, To: c.workers.Replicas, Wish: c.workers.Wish, Min: c.group.Min, OldList: c.workers.ToDelete, Gone: c.workers.Named}
 	due := c.resize(&r)
 	if r.From == r.To && len(r.Gone) == 0 {
-		if !c.workers.Adopt || !due.IsZero() {
+		if !c.adopts() {
 			return nil, due
 		}
 		r.Because = "somebody asks for so many"
 	}
 	return r, due
+}
+
+// adopts says whether a number that somebody else has written is taken for the wish: when it may be
+// had. Until then it stands against capmgr's own, and whoever writes it again contends with capmgr.
+func (c *change) adopts() bool {
+	to, _ := c.target()
+	return c.workers.Adopt && c.grant != nil && to == c.workers.Replicas
 }
 
 func (c *change) ref() plan.Group {
@@ -115,7 +122,7 @@ func (c *change) target() (to int, because string) {
 			because = c.grant.Because
 		}
 	}
-	to = min(to, Highest(c.gang, c.group), max(w.Most, least))
+	to = min(to, asked(c.gang, c.group, c.now), max(w.Most, least))
 	if idles(c.gang, c.now) && to > least {
 		to, because = least, fmt.Sprintf("nothing has run in the cluster for %s", c.gang.IdleAfter)
 	}

@@ -120,7 +120,7 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"Opportunistic":     {"up to the ceiling where the user says so", with(lowered(2, 4).pods("a", "b"), func(m team) { m.Opportunistic = true }), 12, nil, "2>8", 0},
 		"NeverBelowMinimum": {"a running gang keeps its minimum", newTeam(4, 3, 8).pods("a", "b", "c", "d"), 0, nil, "4>3 -d(preempt)", 0},
 		"MinReplicas":       {"KubeRay would raise it again", with(newTeam(3, 1, 8).pods("a", "b", "c"), func(m team) { m.w.Least = 2 }), 1, nil, "3>2 -c(preempt)", 0},
-		"Order":             {"who waits, who idles longest, the youngest busy", newTeam(6, 1, 8).pods("busy", "young", "idle idle", "later idle", "w waits", "e ending"), 1, nil, "6>1 -e -w -idle(idle) -later(idle) -young(preempt)", 0},
+		"Order":             {"who waits, who idles longest, the youngest busy", newTeam(6, 1, 8).pods("busy", "young", "rests idle", "later idle", "w waits", "e ending"), 1, nil, "6>1 -e -w -rests(idle) -later(idle) -young(preempt)", 0},
 		"Must":              {"whose room is needed goes first, busy or not", newTeam(3, 1, 8).pods("a", "b", "c waits"), 2, []string{"uid-a"}, "3>2 -a(preempt)", 0},
 		"DrainingFirst":     {"who was asked to go already is not spared for another", newTeam(3, 1, 8).pods("a draining", "b", "c idle"), 2, nil, "3>2 -a(preempt)", 0},
 		"StaleIdleness": {"what a silent head once said of idleness counts for nothing", with(newTeam(3, 1, 8).pods("a idle", "b", "c"), func(m team) { m.Heard.Fresh = false }), 2, nil,
@@ -139,6 +139,7 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"ClearedOnTheWay": {"in one patch with the next change",
 			with(lowered(2, 4).pods("a", "b"), func(m team) { m.w.ToDelete, m.w.Named = []string{"c"}, []string{"c"} }), 4, nil, "2>4 gone:c", 0},
 		"Adopted":    {"somebody asks for what may be had: it is taken for the wish, and nothing is written over", with(newTeam(2, 1, 8).pods("a", "b"), func(m team) { m.w.Adopt = true }), 4, nil, "2>2", 0},
+		"NotYet":     {"nor is a number adopted that is only waiting to be written over", with(newTeam(3, 1, 8).pods("a", "b"), func(m team) { m.w.Adopt = true }), 2, nil, "", 0},
 		"NotAdopted": {"more than may be had is written over", with(newTeam(3, 1, 8).pods("a", "b", "c waits"), func(m team) { m.w.Adopt = true }), 2, nil, "3>2 -c", 0},
 		"Contended":  {"somebody else writes the same field: nothing, until it is quiet", with(lowered(2, 4).pods("a", "b"), func(m team) { m.ContendedUntil = noon.Add(time.Minute) }), 4, nil, "", time.Minute},
 		"Suspended":  {"it has no pods", with(newTeam(2, 1, 8), func(m team) { m.Suspended = true }), 1, nil, "", 0},
@@ -224,7 +225,12 @@ func TestWanted(t *testing.T) {
 		want   int
 	}{
 		"Wish":          {"what the user asked for", func(team) {}, 4},
-		"Opportunistic": {"all there may be, where nobody knows better", func(m team) { m.Opportunistic = true }, 8},
+		"Opportunistic": {"all there may be, where nobody knows better", func(m team) { m.Opportunistic, m.Heard = true, nil }, 8},
+		"NotHeardYet":   {"no more than there is, while its head may yet say what it needs", func(m team) { m.Opportunistic, m.w.Wish, m.Heard = true, 1, &snapshot.Heard{} }, 2},
+		"Silent": {"nor when the head falls silent", func(m team) {
+			m.Opportunistic, m.w.Wish, m.Heard = true, 1, &snapshot.Heard{Silent: noon.Add(-time.Minute)}
+		}, 2},
+		"SilentForLong": {"but for ever nobody waits", func(m team) { m.Opportunistic, m.Heard = true, &snapshot.Heard{Silent: noon.Add(-6 * time.Minute)} }, 8},
 		"Asked":         {"what Ray's demand would use", func(m team) { m.Opportunistic, m.w.Asked = true, asked(6) }, 6},
 		"AskedLess":     {"never less than the wish", func(m team) { m.Opportunistic, m.w.Asked = true, asked(1) }, 4},
 		"AskedMore":     {"never more than the ceiling", func(m team) { m.Opportunistic, m.w.Asked = true, asked(99) }, 8},
@@ -289,10 +295,10 @@ func TestStepsComeInTheOrderOfTheGangs(t *testing.T) {
 	var grants []scaling.Grant
 	for _, id := range []string{"a", "b", "c"} {
 		m := newTeam(2, 1, 4).pods("x", "y")
-		m.Gang.ID = snapshot.GangID(id)
-		m.Gang.Name, m.Gang.Cluster.Name = id, id
+		m.ID = snapshot.GangID(id)
+		m.Name, m.Cluster.Name = id, id
 		s.Gangs = append(s.Gangs, m.Gang)
-		grants = append(grants, scaling.Grant{Gang: m.Gang.ID, Group: "w", Replicas: 1})
+		grants = append(grants, scaling.Grant{Gang: m.ID, Group: "w", Replicas: 1})
 	}
 	first, _ := scaling.WorkerSteps(s, grants)
 	slices.Reverse(grants)

@@ -74,7 +74,7 @@ type Gang struct {
 	Serves bool // the cluster that serves the requests of a RayService
 
 	IdleAfter time.Duration // how long it may idle before it shrinks to its minimum; zero: for ever
-	Heard     *Heard        // nil: its head is not asked
+	Heard     *Heard        // nil: nobody asks its head
 
 	Attempts    int32  // acquisitions of nodes made for it so far
 	LastVerdict string // the verdict as it was last written on the owner; see plan.Verdict.Text

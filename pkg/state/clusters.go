@@ -101,3 +101,33 @@ func (m *Mirror) QuietContentions(now time.Time) []snapshot.Ref {
 func clusterRef(rc *rayv1.RayCluster) snapshot.Ref {
 	return snapshot.Ref{APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster", Namespace: rc.Namespace, Name: rc.Name, UID: string(rc.UID)}
 }
+
+// ResumedByUsers lists the objects that capmgr suspended and that somebody else has let go on: the note
+// of why must not outlive that, or it would speak of the user's next suspension.
+func (m *Mirror) ResumedByUsers() []snapshot.Ref {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []snapshot.Ref
+	noted := func(annotations map[string]string) bool { return annotations[v1alpha1.SuspensionAnnotation] != "" }
+	for _, rc := range m.clusters {
+		if noted(rc.Annotations) && !ray.Suspended(rc) && controlledBy(rc, "RayJob")+controlledBy(rc, "RayService") == "" {
+			out = append(out, clusterRef(rc))
+		}
+	}
+	for _, j := range m.rayJobs {
+		if noted(j.Annotations) && !j.Spec.Suspend {
+			out = append(out, refOf("RayJob", j))
+		}
+	}
+	for _, s := range m.services {
+		on := s.Spec.RayClusterSpec.Suspend != nil && *s.Spec.RayClusterSpec.Suspend
+		for uid := range m.runs[s.UID] { // a switch of its own, from KubeRay 1.7 on, shows in its clusters
+			on = on || ray.Suspended(m.clusters[uid])
+		}
+		if noted(s.Annotations) && !on && len(m.runs[s.UID]) > 0 {
+			out = append(out, refOf("RayService", s))
+		}
+	}
+	slices.SortFunc(out, func(a, b snapshot.Ref) int { return cmp.Compare(a.UID, b.UID) })
+	return out
+}

@@ -93,6 +93,9 @@ func (h *heard) meaning() demand.State {
 func (b *builder) hear(g *snapshot.Gang, rc *rayv1.RayCluster) {
 	h := b.m.heard[rc.UID]
 	if h == nil {
+		if asks := b.m.config.Ray.AskHeads; asks != nil && *asks && g.Scaler != snapshot.ScaledByNobody {
+			g.Heard = &snapshot.Heard{} // it will be asked
+		}
 		return
 	}
 	a := &h.answer

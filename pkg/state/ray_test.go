@@ -376,6 +376,15 @@ func TestWhatAHeadSays(t *testing.T) {
 	}
 }
 
+// A head that is going to be asked is waited for: nobody takes its silence for an answer.
+func TestAHeadThatIsYetToBeHeard(t *testing.T) {
+	w := newRayWorld(t, func(c *v1alpha1.Config) { c.Ray.AskHeads = ptr.To(true) })
+	w.pod("a", w.cluster("rc", nil, ""), "RayCluster", "w")
+	if g := w.only(); g.Heard == nil || g.Heard.Fresh || g.Heard.Error != "" {
+		t.Errorf("it will be asked, and has not answered: %+v", g.Heard)
+	}
+}
+
 func TestHeadsToAsk(t *testing.T) {
 	w := newRayWorld(t)
 	up := func(rc *rayv1.RayCluster) { rc.Status.Head.PodIP = "10.0.0.7" }

@@ -15,7 +15,7 @@ import (
 
 const (
 	// SecretName is the Secret that keeps the webhook's certificate.
-	SecretName = "capmgr-webhook"
+	SecretName = "capmgr-webhook" //nolint:gosec // the name of one
 	// ConfigurationName is the MutatingWebhookConfiguration that tells the API server of the webhook.
 	ConfigurationName = "capmgr"
 

@@ -62,7 +62,10 @@ func stamper(labels map[string]string) *Stamper {
 }
 
 func owned(kind, name, uid string, controller bool) string {
-	text, _ := json.Marshal([]metav1.OwnerReference{{APIVersion: "ray.io/v1", Kind: kind, Name: name, UID: types.UID(uid), Controller: &controller}})
+	text, err := json.Marshal([]metav1.OwnerReference{{APIVersion: "ray.io/v1", Kind: kind, Name: name, UID: types.UID(uid), Controller: &controller}})
+	if err != nil {
+		panic(err)
+	}
 	return string(text)
 }
 
@@ -71,7 +74,7 @@ func TestPodsAreStampedFromTheirVerifiedOwner(t *testing.T) {
 	by := owned("RayCluster", "train", "u", true)
 	plain := `{"metadata":{"ownerReferences":` + by + `},"spec":{"schedulerName":"default-scheduler","fieldOfTomorrow":{"a":1}}}`
 	stamped := `{"metadata":{"ownerReferences":` + by + `,"labels":{"kai.scheduler/queue":"team-a"}},"spec":{"schedulerName":"capmgr","fieldOfTomorrow":{"a":1}}}`
-	with := func(old, new string) string { return strings.Replace(plain, old, new, 1) }
+	with := func(old, other string) string { return strings.Replace(plain, old, other, 1) }
 	cases := map[string]struct {
 		reason string
 		labels map[string]string

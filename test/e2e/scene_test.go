@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -247,14 +248,18 @@ func (s *scene) tell(ctx context.Context, t *testing.T, namespace string) {
 		t.Logf("RayClusters: %v", err)
 	}
 	for _, rc := range clusters.Items {
-		t.Logf("raycluster/%s: ready %v, verdict %s", rc.Name, ready(&rc), rc.Annotations[v1alpha1.VerdictAnnotation])
+		t.Logf("raycluster/%s: ready %v, annotations %v", rc.Name, ready(&rc), rc.Annotations)
+		for _, g := range rc.Spec.WorkerGroupSpecs {
+			t.Logf("  group %s: %d of %d to %d replicas, to delete %v", g.GroupName, ptr.Deref(g.Replicas, 0), ptr.Deref(g.MinReplicas, 0), ptr.Deref(g.MaxReplicas, 0), g.ScaleStrategy.WorkersToDelete)
+		}
 	}
 	pods := &corev1.PodList{}
-	if err := s.Client.List(ctx, pods, client.InNamespace(namespace), client.HasLabels{v1alpha1.QueueLabel}); err != nil {
+	if err := s.Client.List(ctx, pods, client.InNamespace(namespace)); err != nil {
 		t.Logf("pods: %v", err)
 	}
 	for _, p := range pods.Items {
-		t.Logf("pod/%s: node %q, phase %s, deleted %v", p.Name, p.Spec.NodeName, p.Status.Phase, p.DeletionTimestamp)
+		t.Logf("pod/%s: queue %q, scheduler %s, node %q, phase %s, created %s, deleted %v", p.Name, p.Labels[v1alpha1.QueueLabel], p.Spec.SchedulerName,
+			p.Spec.NodeName, p.Status.Phase, p.CreationTimestamp.UTC().Format(time.TimeOnly), p.DeletionTimestamp)
 	}
 	nodes := &corev1.NodeList{}
 	if err := s.Client.List(ctx, nodes); err != nil {

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"
 	"github.com/capmgr/capmgr/pkg/scaling"
 )
@@ -35,7 +36,7 @@ func TestWorkersShrinkByNameAndGrowBack(t *testing.T) {
 	tell(head, before, idle)
 	g := d.gang(t, "by-name", "rc")
 	two := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 2, Because: "team-b needs the room"}
-	eventually(t, 30*time.Second, "the head to be heard", func(ctx context.Context) (bool, string, error) {
+	eventually(t, 30*time.Second, "the head to be heard", func(context.Context) (bool, string, error) {
 		d.poller.Watch(d.targets())
 		h := d.gang(t, "by-name", "rc").Heard
 		return h != nil && h.Fresh, fmt.Sprintf("%+v", h), nil
@@ -253,6 +254,59 @@ func TestAReplicaOfTwoHostsGoesWhole(t *testing.T) {
 		if n != 2 {
 			t.Errorf("replica %s has %d of 2 hosts", replica, n)
 		}
+	}
+}
+
+// ray#63452: a cluster that idles keeps no more than its minimum, and then is suspended, never deleted.
+func TestIdleClusterComesDown(t *testing.T) {
+	t.Parallel()
+	s := onRayStage(t, "idle")
+	d := s.direct(t)
+	rc := plain("idle", "rc", "open", 3, 1, 4)
+	rc.Annotations = map[string]string{v1alpha1.IdleAfterAnnotation: "2s"}
+	s.create(t, rc)
+	s.awaitReady(t, "idle", "rc", time.Minute)
+	head := d.head(t, "idle", "rc")
+	g := d.gang(t, "idle", "rc")
+	all := func(ctx context.Context) []corev1.Pod {
+		list := &corev1.PodList{}
+		if err := s.Client.List(ctx, list, client.InNamespace("idle")); err != nil {
+			t.Error(err)
+		}
+		return list.Items
+	}
+	idle := func() {
+		pods := all(t.Context())
+		tell(head, pods, names(pods)...)
+	}
+	idle()
+	wish := scaling.Grant{Gang: g.ID, Group: "w", Replicas: 9}
+	eventually(t, time.Minute, "its workers to leave", func(ctx context.Context) (bool, string, error) {
+		said := d.grant(ctx, t, wish)
+		pods, err := s.workers(ctx, "idle", "rc")
+		return len(pods) == 1, fmt.Sprintf("%v: %v", names(pods), said), err
+	})
+	for _, r := range head.Drains() {
+		if r.GetReason() != autoscalerpb.DrainNodeReason_DRAIN_NODE_REASON_IDLE_TERMINATION {
+			t.Errorf("an idle worker was asked to leave by %s", r.GetReason())
+		}
+	}
+	idle()
+	eventually(t, time.Minute, "it to be suspended", func(ctx context.Context) (bool, string, error) {
+		d.grant(ctx, t, wish)
+		steps, _ := scaling.Suspensions(d.mirror.Snapshot(time.Now()))
+		if err := d.executor.Execute(ctx, &plan.Plan{Steps: steps}); err != nil {
+			return false, "", err
+		}
+		rc, err := s.cluster(ctx, "idle", "rc")
+		return rc.Spec.Suspend != nil && *rc.Spec.Suspend && rc.Annotations[v1alpha1.SuspensionAnnotation] == "idle", fmt.Sprintf("%v, %+v", steps, rc.Annotations), err
+	})
+	eventually(t, time.Minute, "its pods to be gone", func(ctx context.Context) (bool, string, error) {
+		n := len(all(ctx))
+		return n == 0, fmt.Sprint(n), nil
+	})
+	if g := d.gang(t, "idle", "rc"); g.Held {
+		t.Error("its user resumes it, and nobody else")
 	}
 }
 

@@ -58,8 +58,17 @@ func (w *crewWorld) written(old, now *rayv1.RayCluster) {
 			}
 		}
 	}
+	if w.stubborn && !autoscaledCluster(now) && *a.Replicas != *b.Replicas && *b.Replicas != *w.manifest[name].Replicas {
+		if w.contests[name]++; w.contests[name] > contestsAllowed {
+			w.violate("%s: capmgr fights with the tool that writes its manifest", name)
+		}
+	}
 	w.named(old, now)
 }
+
+// contestsAllowed is how often capmgr writes against a stubborn tool while its grants stay as they
+// are: once, once over theirs, and once more after the pause.
+const contestsAllowed = 3
 
 // named holds who was added to the list against what must hold.
 func (w *crewWorld) named(old, now *rayv1.RayCluster) {

@@ -49,15 +49,15 @@ type crewWorld struct {
 	grants   map[string]grant                 // by cluster
 	wishes   map[string]int32                 // by cluster: what its users said last
 	foreign  map[string]bool                  // by cluster: others wrote its spec since KubeRay was content
+	stubborn bool                             // manifests are put back whenever anything differs
+	contests map[string]int                   // by cluster: writes of capmgr's against its manifest, less the grants that changed
 
 	mirror *state.Mirror // of the life that is going on; nil between two
 	lag    []delivery
-	calls  []error // what capmgr was told lately, for the story
 
-	writes  []write
-	broken  []string
-	story   []string
-	started time.Time
+	writes []write
+	broken []string
+	story  []string
 }
 
 // rayNode is what runs on a pod.

@@ -62,13 +62,32 @@ func TestWorkers(t *testing.T) {
 	}
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { runCrew(t, seed) })
+			synctest.Test(t, func(t *testing.T) { runCrew(t, newCrewWorld(seed)) })
 		})
 	}
 }
 
-func runCrew(t *testing.T, seed uint64) {
-	w := newCrewWorld(seed)
+// TestWorkersBesideAStubbornTool runs a fifth of the seeds with tools that put back at once whatever
+// differs from their manifests: capmgr writes over that as often as its grants change, and no more.
+func TestWorkersBesideAStubbornTool(t *testing.T) {
+	for k := range *crewRuns / 5 {
+		seed := *from + uint64(k) //nolint:gosec // not negative
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newCrewWorld(seed)
+				w.stubborn = true
+				for name, rc := range w.clusters {
+					if !autoscaledCluster(rc) {
+						w.manifest[name] = *rc.Spec.WorkerGroupSpecs[0].DeepCopy()
+					}
+				}
+				runCrew(t, w)
+			})
+		})
+	}
+}
+
+func runCrew(t *testing.T, w *crewWorld) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.manage(ctx) }()
@@ -98,10 +117,10 @@ func runCrew(t *testing.T, seed uint64) {
 	<-ended
 	w.locked(w.atRest)
 	if len(w.broken) > 0 || *only {
-		t.Logf("story of seed %d:\n%s", seed, strings.Join(w.story, "\n"))
+		t.Logf("story of seed %d:\n%s", w.dice.seed, strings.Join(w.story, "\n"))
 	}
 	if len(w.broken) > 0 {
-		t.Errorf("seed %d (add it to testdata/worker-seeds):\n%s", seed, strings.Join(w.broken, "\n"))
+		t.Errorf("seed %d (add it to testdata/worker-seeds):\n%s", w.dice.seed, strings.Join(w.broken, "\n"))
 	}
 }
 
@@ -114,7 +133,7 @@ func (w *crewWorld) manage(ctx context.Context) {
 			lasts = time.Duration(20+r.IntN(200)) * time.Second
 		}
 		go func() { _ = rest(living, lasts); end() }()
-		m := state.New(&v1alpha1.Config{SchedulerNames: []string{"capmgr"}})
+		m := state.New(&v1alpha1.Config{SchedulerNames: []string{"capmgr"}, Ray: v1alpha1.RayConfiguration{AskHeads: ptr.To(true)}})
 		w.locked(func() { w.reread(m) })
 		api := crewAPI{w: w, ctx: living}
 		e := &execute.Executor{Kube: api, Client: api, Mirror: m, Heads: crewHeads{w}, Events: nobody{}, Log: logr.Discard(), Now: time.Now}
@@ -151,7 +170,7 @@ func newCrewWorld(seed uint64) *crewWorld {
 	r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // reproducible, not secret
 	w := &crewWorld{r: r, dice: &dice{seed: seed, count: map[string]uint64{}}, clusters: map[string]*rayv1.RayCluster{}, nodes: map[string]*rayNode{},
 		operator: &model.Operator{}, silent: map[string]time.Time{}, answers: map[string]gcs.Answer{}, manifest: map[string]rayv1.WorkerGroupSpec{},
-		grants: map[string]grant{}, wishes: map[string]int32{}, foreign: map[string]bool{}}
+		grants: map[string]grant{}, wishes: map[string]int32{}, foreign: map[string]bool{}, contests: map[string]int{}}
 	for k := range 2 + r.IntN(2) {
 		name := fmt.Sprintf("rc%d", k)
 		least := int32(r.IntN(3)) //nolint:gosec // small
@@ -195,6 +214,7 @@ func (w *crewWorld) event() {
 			next.musts = time.Now()
 		}
 		w.grants[name] = next
+		w.contests[name]-- // a reason to write once more
 		w.note("%s is granted %d (%v)", name, w.grants[name].replicas, w.grants[name].must)
 	case p < 50 && !autoscaledCluster(rc): // a user wants another number
 		n := *g.MinReplicas + int32(w.r.IntN(int(*g.MaxReplicas-*g.MinReplicas)+1)) //nolint:gosec // small
@@ -270,6 +290,15 @@ func (w *crewWorld) sync(name string) {
 	w.others(rc, "argocd-controller", func() { rc.Spec.WorkerGroupSpecs[0] = *ptr.To(w.manifest[name]).DeepCopy() })
 }
 
+// heal puts back what differs from the manifests.
+func (w *crewWorld) heal() {
+	for _, name := range sorted(w.manifest) {
+		if *w.clusters[name].Spec.WorkerGroupSpecs[0].Replicas != *w.manifest[name].Replicas {
+			w.sync(name)
+		}
+	}
+}
+
 func autoscaledCluster(rc *rayv1.RayCluster) bool { return rc.Spec.EnableInTreeAutoscaling != nil }
 
 // bounds are the user's own: what capmgr lowered counts as it was.
@@ -313,6 +342,9 @@ func (w *crewWorld) tick() {
 	w.deliver()
 	w.kubelets()
 	w.programs()
+	if w.stubborn {
+		w.heal()
+	}
 	if at := time.Since(epoch); int(at.Seconds())%5 == 0 {
 		w.autoscaler()
 	}

@@ -128,6 +128,7 @@ func (c *Cluster) apiServerArgs(port int) []string {
 		"--service-account-signing-key-file="+accounts,
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--allow-privileged=true",
+		"--kubelet-preferred-address-types=InternalIP", // names of nodes resolve nowhere here
 		// Priority and fairness stay on: they are part of what clients meet. The
 		// limits are those of a control plane much larger than this machine.
 		"--max-requests-inflight=3000",

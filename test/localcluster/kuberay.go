@@ -12,6 +12,8 @@ type KubeRay struct {
 	// Dashboards is the URL of an HTTP proxy that answers for Ray's dashboards. "": the operator
 	// reaches them through the API server.
 	Dashboards string
+	// Env is added to its environment.
+	Env []string
 }
 
 // StartKubeRay installs KubeRay's CRDs and starts its operator. CRDs that Options.CRDs already named
@@ -30,7 +32,7 @@ func (c *Cluster) StartKubeRay(ctx context.Context, k KubeRay) error {
 		name:  name,
 		ports: 2,
 		spec: func(ports []int) (ProcessSpec, error) {
-			p := ProcessSpec{Path: filepath.Join(c.bin, name), Args: []string{
+			p := ProcessSpec{Path: filepath.Join(c.bin, name), Env: k.Env, Args: []string{
 				"--kubeconfig=" + kubeconfig,
 				"--metrics-addr=" + address(ports[0]),
 				"--health-probe-bind-address=" + address(ports[1]),
@@ -38,7 +40,7 @@ func (c *Cluster) StartKubeRay(ctx context.Context, k KubeRay) error {
 				"--batch-scheduler=" + k.BatchScheduler,
 			}}
 			if k.Dashboards != "" {
-				p.Env = []string{"HTTP_PROXY=" + k.Dashboards} // which the API server's loopback address does not use
+				p.Env = append(p.Env, "HTTP_PROXY="+k.Dashboards) // which the API server's loopback address does not use
 				return p, nil
 			}
 			p.Args = append(p.Args, "--use-kubernetes-proxy")

@@ -77,8 +77,8 @@ func (w *World) reconcile(rc *rayv1.RayCluster) {
 	w.reconcileGroup(rc, ray.HeadGroup, rc.Spec.HeadGroupSpec.Template, head, nil)
 	for i := range rc.Spec.WorkerGroupSpecs {
 		g := &rc.Spec.WorkerGroupSpecs[i]
-		want := int(deref(g.Replicas, 0))
-		want = max(want, int(deref(g.MinReplicas, 0)))
+		want := int(deref(g.Replicas))
+		want = max(want, int(deref(g.MinReplicas)))
 		if g.MaxReplicas != nil {
 			want = min(want, int(*g.MaxReplicas))
 		}
@@ -169,9 +169,9 @@ func workerPod(rc *rayv1.RayCluster, group, name string, template corev1.PodTemp
 
 func yes() *bool { t := true; return &t }
 
-func deref(p *int32, unset int32) int32 {
+func deref(p *int32) int32 {
 	if p == nil {
-		return unset
+		return 0
 	}
 	return *p
 }

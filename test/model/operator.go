@@ -133,7 +133,7 @@ func (r *round) remove(p *corev1.Pod, why Why) {
 
 // desired is replicas within their bounds.
 func (r *round) desired() int {
-	n := max(int(deref(r.spec.Replicas, 0)), int(deref(r.spec.MinReplicas, 0)))
+	n := max(int(deref(r.spec.Replicas)), int(deref(r.spec.MinReplicas)))
 	if r.spec.MaxReplicas != nil {
 		n = min(n, int(*r.spec.MaxReplicas))
 	}

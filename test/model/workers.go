@@ -33,8 +33,8 @@ func (w *World) resize(s plan.Resize) error {
 	if rc == nil {
 		return nil
 	}
-	if int(deref(g.Replicas, 0)) != s.From || !slices.Equal(g.ScaleStrategy.WorkersToDelete, s.OldList) {
-		w.leaveOut(s, "it has %d replicas and names %v by now", deref(g.Replicas, 0), g.ScaleStrategy.WorkersToDelete)
+	if int(deref(g.Replicas)) != s.From || !slices.Equal(g.ScaleStrategy.WorkersToDelete, s.OldList) {
+		w.leaveOut(s, "it has %d replicas and names %v by now", deref(g.Replicas), g.ScaleStrategy.WorkersToDelete)
 		return nil
 	}
 	units := map[string]bool{}

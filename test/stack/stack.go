@@ -42,6 +42,8 @@ type Options struct {
 	CRDs []string
 	// WithoutKubeRay leaves the operator out, for tests that make their own pods.
 	WithoutKubeRay bool
+	// WithoutKWOK leaves KWOK out, for tests that bring nodes of their own.
+	WithoutKWOK bool
 	// Audit notes every request of capmgr's service account and what came of it, in AuditLog.
 	Audit bool
 }
@@ -109,7 +111,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 		do   func(context.Context) error
 	}{
 		{"clients", s.connect},
-		{"KWOK", s.StartKWOK},
+		{"KWOK", s.startKWOK(o)},
 		{"the KubeRay operator", s.startKubeRay(o)},
 		{"deploy/kind", s.deploy},
 		{"the fake AWS", func(ctx context.Context) error { return s.startAWS(ctx, o.AWS) }},
@@ -121,6 +123,15 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 		}
 	}
 	return s, nil
+}
+
+func (s *Stack) startKWOK(o Options) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if o.WithoutKWOK {
+			return nil
+		}
+		return s.StartKWOK(ctx)
+	}
 }
 
 func (s *Stack) startKubeRay(o Options) func(context.Context) error {
