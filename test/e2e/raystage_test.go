@@ -293,11 +293,16 @@ func (d *director) dial(ctx context.Context, address string) (net.Conn, error) {
 	return h.Dial(ctx, address)
 }
 
-// grant decides on the grants once, carries it out and returns the steps in words.
+// grant decides on the grants once, carries it out and returns the steps in words. The clusters of
+// other tests are no business of this director's: each has its own.
 func (d *director) grant(ctx context.Context, t *testing.T, grants ...scaling.Grant) string {
 	t.Helper()
 	d.poller.Watch(d.targets())
-	steps, _ := scaling.WorkerSteps(d.mirror.Snapshot(time.Now()), grants)
+	seen := *d.mirror.Snapshot(time.Now())
+	seen.Gangs = slices.DeleteFunc(slices.Clone(seen.Gangs), func(g *snapshot.Gang) bool {
+		return !slices.ContainsFunc(grants, func(x scaling.Grant) bool { return x.Gang == g.ID })
+	})
+	steps, _ := scaling.WorkerSteps(&seen, grants)
 	if err := d.executor.Execute(ctx, &plan.Plan{Steps: steps}); err != nil {
 		t.Errorf("carry out %v: %v", steps, err)
 	}
