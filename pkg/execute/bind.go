@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
 )
 
@@ -36,9 +37,10 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 			continue
 		}
 		results[k].bind = &binds[k]
+		minimum := e.Mirror.BoundMinimum(gangID(b.Gang))
 		for _, a := range b.Assignments {
 			group.Go(func() error {
-				results[k].add(a, e.bindPod(ctx, a))
+				results[k].add(a, e.bindPod(ctx, a, minimum))
 				return nil
 			})
 		}
@@ -87,10 +89,15 @@ func (e *Executor) reserve(b plan.Bind) bool {
 	return true
 }
 
-// bindPod binds one pod. The API server refuses when the pod is another one by now (UID) or bound.
-func (e *Executor) bindPod(ctx context.Context, a plan.Assignment) error {
+// bindPod binds one pod. The API server refuses when the pod is another one by now (UID) or bound; what
+// the gang needs goes onto the pod with the bind, for whoever finds the gang in part.
+func (e *Executor) bindPod(ctx context.Context, a plan.Assignment, minimum string) error {
+	var annotations map[string]string
+	if minimum != "" {
+		annotations = map[string]string{v1alpha1.BoundMinimumAnnotation: minimum}
+	}
 	err := e.Kube.CoreV1().Pods(a.Namespace).Bind(ctx, &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod, UID: types.UID(a.UID)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod, UID: types.UID(a.UID), Annotations: annotations},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: a.Node},
 	}, metav1.CreateOptions{})
 	if err != nil {

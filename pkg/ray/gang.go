@@ -8,8 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +32,7 @@ const (
 // its minReplicas where that is set; nothing where Ray's own autoscaler decides; else all its
 // replicas, because who asks for a fixed cluster expects all of it together.
 func Groups(rc *rayv1.RayCluster, requests func(*corev1.Pod) snapshot.Resources) ([]snapshot.Group, error) {
-	override, err := parseMinReplicas(rc.Annotations[v1alpha1.MinReplicasAnnotation])
+	override, err := ParseCounts(rc.Annotations[v1alpha1.MinReplicasAnnotation])
 	if err != nil {
 		return nil, fmt.Errorf("annotation %s: %w", v1alpha1.MinReplicasAnnotation, err)
 	}
@@ -92,24 +90,4 @@ func Suspended(rc *rayv1.RayCluster) bool { return rc.Spec.Suspend != nil && *rc
 // Queue is the leaf queue that a labelled object asks for, or "".
 func Queue(labels map[string]string) string {
 	return cmp.Or(labels[v1alpha1.QueueLabel], labels[v1alpha1.LegacyQueueLabel])
-}
-
-// parseMinReplicas reads "group=n,group=n".
-func parseMinReplicas(text string) (map[string]int, error) {
-	out := map[string]int{}
-	if text == "" {
-		return out, nil
-	}
-	for _, part := range strings.Split(text, ",") {
-		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		n, err := strconv.ParseUint(value, 10, 31)
-		if !ok || name == "" || err != nil {
-			return nil, fmt.Errorf("%q is not of the form group=n", part)
-		}
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("the group %q appears twice", name)
-		}
-		out[name] = int(n)
-	}
-	return out, nil
 }

@@ -87,7 +87,7 @@ func FuzzMinReplicas(f *testing.F) {
 	f.Add("w=1,x=2")
 	f.Add("=,=")
 	f.Fuzz(func(t *testing.T, text string) {
-		m, err := parseMinReplicas(text)
+		m, err := ParseCounts(text)
 		for name, n := range m {
 			if err == nil && (name == "" || n < 0) {
 				t.Errorf("%q gave %q=%d", text, name, n)

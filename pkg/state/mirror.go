@@ -46,7 +46,7 @@ type Mirror struct {
 	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
 	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
 	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
-	running  map[string]minima                       // by gang: the minimum with which it was last seen whole
+	running  map[string]minima                       // by gang: the minimum that it runs with
 	short    map[string]time.Time                    // by gang: since when it runs below that
 	classes  map[string]*schedulingv1.PriorityClass
 	jobs     map[types.UID]*batchv1.Job

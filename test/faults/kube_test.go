@@ -73,6 +73,9 @@ func (a podAPI) Bind(ctx context.Context, b *corev1.Binding, _ metav1.CreateOpti
 		}
 		p = p.DeepCopy()
 		p.Spec.NodeName = b.Target.Name
+		for k, v := range b.Annotations { // as the API server does
+			metav1.SetMetaDataAnnotation(&p.ObjectMeta, k, v)
+		}
 		p.Status.Phase = corev1.PodRunning
 		for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodReady} {
 			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now()})

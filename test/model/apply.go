@@ -233,6 +233,9 @@ func (w *World) bind(b plan.Bind) error {
 	for _, a := range b.Assignments {
 		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}].DeepCopy()
 		p.Spec.NodeName = a.Node
+		if minimum := w.mirror.BoundMinimum(gangID(b.Gang)); minimum != "" {
+			metav1.SetMetaDataAnnotation(&p.ObjectMeta, v1alpha1.BoundMinimumAnnotation, minimum)
+		}
 		broken = append(broken, w.checkBind(p))
 		w.putPod(p)
 	}
@@ -257,9 +260,13 @@ func (w *World) evict(e plan.Evict) error {
 	}
 	w.mirror.AssumeEvicted(uids)
 	if e.For.UID != "" {
-		w.mirror.RememberEviction(snapshot.GangID(e.For.Namespace+"/"+e.For.Kind+"/"+e.For.Name+"/"+e.For.UID), w.Now)
+		w.mirror.RememberEviction(gangID(e.For), w.Now)
 	}
 	return broken
+}
+
+func gangID(o plan.Owner) snapshot.GangID {
+	return snapshot.GangID(o.Namespace + "/" + o.Kind + "/" + o.Name + "/" + o.UID)
 }
 
 // terminate ends one named instance and its node at once. Work that arrived since the decision
