@@ -60,8 +60,18 @@ func TestReleasesNameWhatMayGo(t *testing.T) {
 			[]string{"terminate i-g5-0 (no node) of g5: not usable within 15m0s of its launch"}, time.Time{}},
 		"NeverAdvertised": {"also when it registered and never became usable", func(w world) {
 			n := w.node(w.group("g5", 0, 4))
-			n.Usable, n.IdleSince = false, time.Time{}
-		}, "", []string{"terminate i-g5-0 (g5-0) of g5: not usable within 15m0s of its launch"}, time.Time{}},
+			n.Usable, n.NotUsable = false, "it advertises no GPUs"
+		}, "", []string{"terminate i-g5-0 (g5-0) of g5: idle for 5m0s and not usable: it advertises no GPUs"}, time.Time{}},
+		"DownForAMoment": {"a node that worked until a moment ago may come back", func(w world) {
+			n := w.node(w.group("g5", 0, 4))
+			n.Usable, n.IdleSince = false, noon.Add(-10*time.Second)
+		}, "", nil, noon.Add(4*time.Minute + 50*time.Second)},
+		"BootsAsANode": {"registered, and not usable yet: a boot has more time than an idle node", func(w world) {
+			g := w.group("g5", 0, 4)
+			n := w.node(g)
+			n.Usable, n.IdleSince = false, noon.Add(-6*time.Minute)
+			g.Instances[0].Launched = noon.Add(-7 * time.Minute)
+		}, "", nil, noon.Add(8*time.Minute + time.Second)},
 		"NotReadyWithWork": {"a node that went down with work on it is not ours to end", func(w world) {
 			n := w.node(w.group("g5", 0, 4))
 			w.gang("x", "a", n)

@@ -29,7 +29,7 @@ type Node struct {
 
 	UsableSince time.Time // when it was first seen usable after it was seen booting; zero otherwise
 
-	IdleSince time.Time // when the last pod that is not the node's own left; zero while busy or unknown
+	IdleSince time.Time // when the last pod that is not the node's own left, or the boot was over; zero while busy or unknown
 
 	Object *corev1.Node // for the fit check only; never written to
 }

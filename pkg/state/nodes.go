@@ -72,15 +72,15 @@ func (b *builder) nodes() {
 	b.linkInstances()
 }
 
-// idleSince starts the clock when the last pod that is not the node's own leaves. A restart
+// idleSince starts the clock when the last pod that is not the node's own leaves, and anew when the
+// node's boot is over: what boots is not idle yet. It goes on while a node is out of order. A restart
 // starts it anew, because what ran before is not known.
 func (b *builder) idleSince(n *snapshot.Node) (since time.Time) {
-	busy := slices.ContainsFunc(n.Pods, func(p *snapshot.Pod) bool { return !p.Resident })
-	if busy || !n.Usable && !n.Draining && !n.Cordoned {
+	if slices.ContainsFunc(n.Pods, func(p *snapshot.Pod) bool { return !p.Resident }) {
 		delete(b.m.idle, n.Name)
 		return since
 	}
-	if b.m.idle[n.Name].IsZero() {
+	if b.m.idle[n.Name].IsZero() || n.UsableSince.Equal(b.s.Now) {
 		b.m.idle[n.Name] = b.s.Now
 	}
 	return b.m.idle[n.Name]
