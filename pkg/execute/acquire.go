@@ -57,14 +57,12 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	return nil
 }
 
-// grow starts acquiring the request that a step belongs to. All its groups are launched together.
-func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
-	r := e.Mirror.Request(g.Namespace, g.Request)
-	if r == nil {
-		return fmt.Errorf("grow node group %s: CapacityRequest %s/%s is not written", g.Purchase.Group, g.Namespace, g.Request)
+// grow starts acquiring the request that a step belongs to. All its groups are launched together. Where
+// the request could not be written, nothing is launched, and the next decision asks again.
+func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) {
+	if r := e.Mirror.Request(g.Namespace, g.Request); r != nil {
+		e.acquire(ctx, r)
 	}
-	e.acquire(ctx, r)
-	return nil
 }
 
 // Resume finishes what CapacityRequests say and nobody is doing: launches whose answer was never

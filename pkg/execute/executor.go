@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,12 +23,13 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
 // Executor carries out plans. Its methods are called from one goroutine.
 type Executor struct {
-	Kube      kubernetes.Interface // for binds and evictions
+	Kube      kubernetes.Interface // for binds, evictions and taints
 	Client    client.Client        // uncached
 	Mirror    *state.Mirror
 	Observe   func(context.Context) error // reads the cloud into the mirror
@@ -40,6 +42,7 @@ type Executor struct {
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
 	work     sync.WaitGroup
 
+	refusals     map[snapshot.GangID]*refusal // of binds
 	verdicts     verdictWriter
 	queueWritten map[string]time.Time // by queue: when its status was last written
 }
@@ -51,22 +54,30 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	terminate := map[string][]plan.TerminateNode{}
 	var binds []plan.Bind
 	var evictions []plan.Evict
+	unsettled := map[types.UID]bool{} // gangs of which a purchase was to end, and has not
 	for _, step := range p.Steps {
 		if ctx.Err() != nil {
 			return fmt.Errorf("execute plan %d: %w", p.Rev, ctx.Err())
 		}
 		switch s := step.(type) {
 		case plan.Book:
-			errs = append(errs, e.book(ctx, s))
+			// One purchase at a time: what the decision takes for over would count twice.
+			if !unsettled[types.UID(s.Gang.UID)] {
+				errs = append(errs, e.book(ctx, s))
+			}
 		case plan.GrowNodeGroup:
 			// Launched with the whole request it belongs to, from what Book wrote down.
-			errs = append(errs, e.grow(ctx, s))
+			e.grow(ctx, s)
 		case plan.Evict:
 			evictions = append(evictions, s)
 		case plan.Bind:
 			binds = append(binds, s)
 		case plan.Settle:
-			errs = append(errs, e.settle(ctx, s))
+			done, err := e.settle(ctx, s)
+			if r := e.Mirror.Request(s.Namespace, s.Request); !done && r != nil {
+				unsettled[r.Spec.Gang.UID] = true
+			}
+			errs = append(errs, err)
 		case plan.TerminateNode:
 			terminate[s.Group] = append(terminate[s.Group], s)
 		default:

@@ -15,16 +15,16 @@ import (
 	"github.com/capmgr/capmgr/pkg/plan"
 )
 
-// settle records how far a CapacityRequest has come.
-func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
+// settle records how far a CapacityRequest has come. It returns false when that has to be said again.
+func (e *Executor) settle(ctx context.Context, s plan.Settle) (done bool, err error) {
 	r := e.Mirror.Request(s.Namespace, s.Request)
 	if r == nil || isTrue(r, string(s.State)) {
-		return nil // gone, or said before
+		return true, nil // gone, or said before
 	}
-	if s.State == plan.RequestReleased && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
+	if s.State != plan.RequestReady && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
 		// What the launch brought is not written down yet. A request that is over is never looked at
 		// again: were this process to die now, nobody would give back what came of a failed launch.
-		return nil // the next decision says it again
+		return false, nil
 	}
 	conditions := []metav1.Condition{condition(string(s.State), true, s.Reason, s.Message)}
 	ready := r.Status.ReadyNodes
@@ -41,10 +41,11 @@ func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
 		// The reason of Ready tells where the request stands; whether it came to be ready stays.
 		conditions = append(conditions, condition(v1alpha1.ConditionReady, isTrue(r, v1alpha1.ConditionReady), s.Reason, s.Message))
 	}
-	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
+	err = e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
 		st.ReadyNodes = ready
 		learn(st, s.Boots)
 	}, conditions...)
+	return err == nil, err
 }
 
 // learn writes down how long the nodes took: the next decisions expect the same of their groups.

@@ -28,11 +28,15 @@ func ParseCounts(text string) (map[string]int, error) {
 	return out, nil
 }
 
-// FormatMinimum writes the minimum of every group as ParseCounts reads it.
-func FormatMinimum(groups []snapshot.Group) string {
+// FormatMinimum writes what a gang needs of every group, as BoundMinimumAnnotation holds it; "" for a
+// pod that is a gang of its own, and for none.
+func FormatMinimum(g *snapshot.Gang) string {
+	if g == nil || g.Kind == "Pod" {
+		return ""
+	}
 	var parts []string
-	for _, g := range groups {
-		parts = append(parts, fmt.Sprintf("%s=%d", g.Name, g.Min))
+	for _, grp := range g.Groups {
+		parts = append(parts, fmt.Sprintf("%s=%d", grp.Name, grp.Min))
 	}
 	return strings.Join(parts, ",")
 }

@@ -1,9 +1,6 @@
 package state
 
 import (
-	"cmp"
-	"slices"
-
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
@@ -81,14 +78,13 @@ func (m *Mirror) boundWith(g *snapshot.Gang) (least minima, said bool) {
 	return least, said
 }
 
-// BoundMinimum is what the members of a gang are to carry as BoundMinimumAnnotation when they are
-// bound; "" for a gang that is a single pod or is not known.
-func (m *Mirror) BoundMinimum(id snapshot.GangID) string {
+// Gang is a gang as the latest snapshot has it, or nil.
+func (m *Mirror) Gang(id snapshot.GangID) *snapshot.Gang {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k, known := slices.BinarySearchFunc(m.kept.gangs, id, func(g *snapshot.Gang, id snapshot.GangID) int { return cmp.Compare(g.ID, id) })
-	if !known || m.kept.gangs[k].Kind == "Pod" {
-		return ""
+	at, known := find(m.kept.gangs, string(id), gangName)
+	if !known {
+		return nil
 	}
-	return ray.FormatMinimum(m.kept.gangs[k].Groups)
+	return m.kept.gangs[at]
 }

@@ -81,16 +81,3 @@ func TestAGangInPartAfterARestart(t *testing.T) {
 		})
 	}
 }
-
-// The minimum that goes onto the pods is the one that the gang runs with, not what its spec says by now.
-func TestBoundMinimum(t *testing.T) {
-	m := newMirror()
-	torn(m, 4, 2, "headgroup=1,w=2")
-	id := m.Snapshot(noon).Gangs[0].ID
-	if got := m.BoundMinimum(id); got != "headgroup=1,w=2" {
-		t.Errorf("a gang that grew: %q", got)
-	}
-	if got := m.BoundMinimum("nobody"); got != "" {
-		t.Errorf("an unknown gang: %q", got)
-	}
-}

@@ -13,6 +13,7 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 )
@@ -233,7 +234,7 @@ func (w *World) bind(b plan.Bind) error {
 	for _, a := range b.Assignments {
 		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}].DeepCopy()
 		p.Spec.NodeName = a.Node
-		if minimum := w.mirror.BoundMinimum(gangID(b.Gang)); minimum != "" {
+		if minimum := ray.FormatMinimum(w.mirror.Gang(gangID(b.Gang))); minimum != "" {
 			metav1.SetMetaDataAnnotation(&p.ObjectMeta, v1alpha1.BoundMinimumAnnotation, minimum)
 		}
 		broken = append(broken, w.checkBind(p))
