@@ -84,7 +84,7 @@ func run(ctx context.Context, o runOptions) error {
 		Mirror: w.mirror, Fit: w.fit, Log: log.WithName("loop"), Now: time.Now, Synced: w.awaitSync,
 		Executor: &execute.Executor{
 			Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
-			Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
+			Memory: memoryOf(config), Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
 		},
 	}
 	for _, r := range []manager.Runnable{w, standby(w.observer.Run), decide} {

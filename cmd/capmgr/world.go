@@ -7,6 +7,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -69,6 +70,11 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 		w.synced = append(w.synced, reg.HasSynced)
 	}
 	return w, nil
+}
+
+// memoryOf names the ConfigMap in which a manager leaves to its successor what nothing else tells.
+func memoryOf(config *v1alpha1.Config) types.NamespacedName {
+	return types.NamespacedName{Namespace: config.LeaderElection.Namespace, Name: config.LeaderElection.Name + "-memory"}
 }
 
 // follow feeds the custom kinds from a cache that the caller starts.

@@ -43,6 +43,9 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 		r.Spec.Nodes = append(r.Spec.Nodes, v1alpha1.NodeRequest{
 			NodeGroup: p.Group, Count: int32(p.Count), Zone: p.Zone, ClientToken: p.Token}) //nolint:gosec // bounded by the group's maximum
 	}
+	if err := e.countGrowth(ctx, b); err != nil {
+		return fmt.Errorf("book nodes for %s: %w", b.Gang, err)
+	}
 	err := e.Client.Create(ctx, r)
 	switch {
 	case apierrors.IsAlreadyExists(err):
@@ -57,6 +60,19 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	return nil
 }
 
+// countGrowth writes down a purchase for the limit on growth, which outlives the gang and its request.
+func (e *Executor) countGrowth(ctx context.Context, b plan.Book) error {
+	if !e.Mirror.LimitsGrowth() {
+		return nil
+	}
+	next := state.Bought{Request: b.Gang.Namespace + "/" + b.Request, At: e.Now()}
+	for _, p := range b.Purchases {
+		next.Nodes += p.Count
+	}
+	e.Mirror.NoteBought(next)
+	return e.keep(ctx)
+}
+
 // grow starts acquiring the request that a step belongs to. All its groups are launched together. Where
 // the request could not be written, nothing is launched, and the next decision asks again.
 func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) {
@@ -69,6 +85,7 @@ func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) {
 // recorded, with the same tokens, and returns that were cut short. It also tidies up.
 func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
+	e.keepShapes(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
 			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })

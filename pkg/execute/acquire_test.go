@@ -46,17 +46,27 @@ func (s *stub) Terminate(_ context.Context, _ cloud.GroupConfig, ids []string) e
 	return nil
 }
 
+// configuration is one group.
+func configuration() *v1alpha1.Config {
+	sixteen := int32(16)
+	config := &v1alpha1.Config{NodeGroups: []v1alpha1.NodeGroup{{Name: "g5-a", Provider: v1alpha1.ProviderAWS,
+		AWS: &v1alpha1.AWSNodeGroup{AutoScalingGroup: "g5-a"}, MaxNodes: &sixteen}}}
+	v1alpha1.SetDefaults(config)
+	return config
+}
+
 // world is an executor on an API server and a cloud that are played.
 func world(t *testing.T, provider cloud.Provider, objects ...client.Object) (*execute.Executor, client.Client) {
+	t.Helper()
+	return worldOf(t, configuration(), provider, objects...)
+}
+
+func worldOf(t *testing.T, config *v1alpha1.Config, provider cloud.Provider, objects ...client.Object) (*execute.Executor, client.Client) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	sixteen := int32(16)
-	config := &v1alpha1.Config{NodeGroups: []v1alpha1.NodeGroup{{Name: "g5-a", Provider: v1alpha1.ProviderAWS,
-		AWS: &v1alpha1.AWSNodeGroup{AutoScalingGroup: "g5-a"}, MaxNodes: &sixteen}}}
-	v1alpha1.SetDefaults(config)
 	mirror := state.New(config)
 	mirror.SetGroups([]cloud.Group{{Name: "g5-a", InstanceType: "g5.xlarge", Zone: "us-east-1a", CapacityType: "on-demand", Max: 16}})
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.CapacityRequest{}).Build()

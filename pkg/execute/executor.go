@@ -29,11 +29,12 @@ import (
 
 // Executor carries out plans. Its methods are called from one goroutine.
 type Executor struct {
-	Kube      kubernetes.Interface // for binds, evictions and taints
+	Kube      kubernetes.Interface // for binds, evictions, taints and the memory
 	Client    client.Client        // uncached
 	Mirror    *state.Mirror
 	Observe   func(context.Context) error // reads the cloud into the mirror
 	Providers map[v1alpha1.Provider]cloud.Provider
+	Memory    types.NamespacedName // of the ConfigMap that holds state.Memory
 	Events    record.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
@@ -42,6 +43,7 @@ type Executor struct {
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
 	work     sync.WaitGroup
 
+	memory       memory
 	refusals     map[snapshot.GangID]*refusal // of binds
 	verdicts     verdictWriter
 	queueWritten map[string]time.Time // by queue: when its status was last written

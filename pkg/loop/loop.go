@@ -39,6 +39,9 @@ func (l *Loop) Start(ctx context.Context) error {
 	if !l.Synced(ctx) {
 		return nil
 	}
+	if err := l.Executor.Recall(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	if err := l.awaitCloud(ctx); err != nil {
 		return err
 	}

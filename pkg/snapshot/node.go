@@ -69,6 +69,7 @@ type NodeGroup struct {
 	BlockedBecause string    // the cloud's reason, for people
 
 	Template  *Node      // shape of a node that could be launched; nil while unknown
+	Learned   bool       // Template is what nodes of the group offered, not what the cloud promises
 	Instances []Instance // by ID
 	Unfit     []Unfit    // by shape
 }

@@ -63,7 +63,8 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	}
 	b.unlisted(g)
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
-	g.Template = template(g, c, seen)
+	learned := b.learned(c.Name, seen.LaunchVersion)
+	g.Template, g.Learned = template(g, c, seen, learned), learned != nil
 }
 
 // listingLag is how long the cloud's listing may lag behind a launch's own answer.

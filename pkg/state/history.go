@@ -32,36 +32,26 @@ func (b *builder) recall() {
 
 // grown counts what was bought lately, for the limit on growth. A purchase whose outcome is open
 // counts in full; one that the cloud refused, with what came of it. Machines that carry the tag of a
-// purchase that nobody remembers count as well: their owner went while no manager was looking.
+// purchase that nobody remembers count as well.
 func (b *builder) grown() {
 	known := map[string]bool{}
 	for _, r := range b.history {
 		known[r.Namespace+"/"+r.Name] = true
-		n := int(r.Spec.TotalNodes())
-		if refused(r) {
-			n = 0
-			for _, st := range r.Status.Nodes {
-				n += len(st.Instances)
-			}
-		}
-		b.grow(r.CreationTimestamp.Time, n)
+	}
+	for _, p := range b.purchases() {
+		known[p.Request] = true
+		b.s.Grown = append(b.s.Grown, snapshot.Growth{At: p.At, Nodes: p.Nodes})
 	}
 	for _, g := range b.m.groups {
 		for _, i := range g.Instances {
-			if i.Intent != "" && !known[i.Intent] {
-				b.grow(i.Launched, 1)
+			if i.Intent != "" && !known[i.Intent] && b.s.Now.Sub(i.Launched) < snapshot.GrowthWindow {
+				b.s.Grown = append(b.s.Grown, snapshot.Growth{At: i.Launched, Nodes: 1})
 			}
 		}
 	}
 	slices.SortFunc(b.s.Grown, func(x, y snapshot.Growth) int {
 		return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.Nodes, y.Nodes))
 	})
-}
-
-func (b *builder) grow(at time.Time, nodes int) {
-	if nodes > 0 && b.s.Now.Sub(at) < snapshot.GrowthWindow {
-		b.s.Grown = append(b.s.Grown, snapshot.Growth{At: at, Nodes: nodes})
-	}
 }
 
 // refused says that the cloud did not deliver what a request asked for.

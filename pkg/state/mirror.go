@@ -40,6 +40,8 @@ type Mirror struct {
 	queues   map[string]*queuev2.Queue
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
 	past     map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
+	bought   []Bought                                // by predecessors, see Memory
+	shapes   map[string]LearnedShape                 // by group
 	groups   map[string]cloud.Group                  // by group name, as last observed
 	listed   map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
@@ -85,6 +87,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		past:           map[types.UID]*v1alpha1.CapacityRequest{},
+		shapes:         map[string]LearnedShape{},
 		groups:         map[string]cloud.Group{},
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},

@@ -70,6 +70,9 @@ func (b *builder) nodes() {
 	k.list = merged(k.list, gone, made, nodeName)
 	b.s.Nodes = k.list
 	b.linkInstances()
+	if len(made) > 0 {
+		b.learnShapes()
+	}
 }
 
 // idleSince starts the clock when the last pod that is not the node's own leaves, and anew when the

@@ -27,6 +27,8 @@ type Group struct {
 	Shape        cloud.Shape
 	PricePerHour float64
 
+	LaunchVersion string // of the launch template
+
 	Daemons corev1.ResourceList // what a DaemonSet takes on every node of the group; may be nil
 
 	Refusal  error // what the cloud answers to a launch: one of cloud's errors; nil: it delivers
@@ -101,6 +103,7 @@ func (g *Group) observed() cloud.Group {
 	out := cloud.Group{
 		Name: g.Name, InstanceType: g.InstanceType, Zone: g.Zone, CapacityType: g.CapacityType,
 		Min: g.Min, Max: g.Max, Desired: len(g.Instances), Shape: g.Shape, PricePerHour: g.PricePerHour,
+		LaunchVersion: g.LaunchVersion,
 	}
 	for _, i := range g.Instances[:max(0, len(g.Instances)-g.Unlisted)] {
 		out.Instances = append(out.Instances, cloud.Instance{

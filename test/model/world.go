@@ -68,9 +68,14 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 }
 
 // Restart replaces the manager by a fresh process: a new mirror that is told of every object once,
-// and of the cloud. What only lived in memory is lost.
+// of the cloud, and of what its predecessor wrote down for it. What only lived in memory is lost.
 func (w *World) Restart() {
+	left := state.Memory{}
+	if w.mirror != nil {
+		left = w.mirror.Memory(w.Now)
+	}
 	w.mirror = state.New(w.Config)
+	w.mirror.Recall(left)
 	w.changes++
 	for _, k := range sorted(w.queues) {
 		w.mirror.Queues().OnAdd(w.queues[k], true)

@@ -67,6 +67,7 @@ var events = map[string]struct {
 	"deliver":    {3, "GROUP N REASON: N more instances come before it refuses", deliver},
 	"accept":     {1, "GROUP: launches succeed again, and the group can be read", accept},
 	"unreadable": {2, "GROUP WHY: the cloud does not answer about the group", unreadable},
+	"template":   {2, "GROUP VERSION: new instances are of another version of the launch template", template},
 	"unlisted":   {2, "GROUP N: the listing does not show the newest N instances", unlisted},
 
 	"restart": {0, ": the manager starts anew and knows only what the cluster and the cloud tell it", restart},
@@ -391,6 +392,11 @@ func accept(t *teller, args []string) (string, error) {
 // unreadable makes the cloud answer nothing about a group.
 func unreadable(t *teller, args []string) (string, error) {
 	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Unread = errors.New(strings.Join(args[1:], " ")) })
+}
+
+// template gives a group another version of its launch template.
+func template(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.LaunchVersion = args[1] })
 }
 
 // unlisted hides the newest instances of a group from its listing, as a lagging describe does.
