@@ -128,9 +128,10 @@ type launched struct {
 func (e *Executor) launchAll(ctx context.Context, r *v1alpha1.CapacityRequest) []launched {
 	results := make([]launched, len(r.Spec.Nodes))
 	var all sync.WaitGroup
+	var first firstCame
 	for k, n := range r.Spec.Nodes {
 		all.Go(func() {
-			ids, err := e.launch(ctx, r, n)
+			ids, err := e.launch(ctx, r, n, &first)
 			results[k] = launched{n.NodeGroup, slices.Sorted(slices.Values(ids)), err}
 		})
 	}
@@ -139,7 +140,7 @@ func (e *Executor) launchAll(ctx context.Context, r *v1alpha1.CapacityRequest) [
 }
 
 // launch asks the cloud until it has an answer. The same token makes the repetition safe.
-func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
+func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest, first *firstCame) (ids []string, err error) {
 	g := e.Mirror.GroupOf(n.NodeGroup)
 	if g == nil {
 		return nil, fmt.Errorf("node group %s is not configured any more: %w", n.NodeGroup, cloud.ErrRejected)
@@ -153,7 +154,15 @@ func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1
 			Group: state.GroupConfig(*g), Count: int(n.Count), Zone: n.Zone, Token: n.ClientToken,
 			Intent: r.Namespace + "/" + r.Name,
 		})
-		if !errors.Is(err, cloud.ErrThrottled) && !errors.Is(err, cloud.ErrUnknownOutcome) {
+		if len(ids) > 0 {
+			first.note(e.Now())
+		}
+		throttled := errors.Is(err, cloud.ErrThrottled)
+		if !throttled && !errors.Is(err, cloud.ErrUnknownOutcome) {
+			return ids, err
+		}
+		// What has no answer may have been done, and must be known. What was throttled was not.
+		if throttled && (first.since(e.Now()) > partialFor || e.Now().Sub(r.CreationTimestamp.Time) > g.ProvisionTimeout.Duration) {
 			return ids, err
 		}
 		e.Log.Info("Repeating a launch with the same token", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
@@ -161,6 +170,35 @@ func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1
 			return ids, err
 		}
 	}
+}
+
+// partialFor is how long a part of a purchase is asked for after another part has come. What came bills
+// and serves nobody, and a minute is all that it may, with the longest pause between two calls and the
+// time that giving back takes.
+const partialFor = 30 * time.Second
+
+// firstCame is when the first instances of a purchase came.
+type firstCame struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (f *firstCame) note(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.IsZero() {
+		f.at = at
+	}
+}
+
+// since is how long ago that was; zero when nothing has come.
+func (f *firstCame) since(now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.IsZero() {
+		return 0
+	}
+	return now.Sub(f.at)
 }
 
 // record writes what came of the launches: Provisioned when every instance exists, else Failed and
@@ -171,7 +209,7 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	for _, l := range results {
 		st := v1alpha1.NodeStatus{NodeGroup: l.group, Instances: l.instances}
 		if l.err != nil {
-			st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
+			st.Message, st.Refusal = brief(l.err.Error()), Refusal(e.Mirror, l.group, l.err, e.Now())
 			failure = errors.Join(failure, l.err)
 		}
 		nodes = append(nodes, st)
@@ -192,36 +230,9 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	// nodes that are on their way to somebody.
 	e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
 		s.Nodes = nodes
-	}, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
-		condition(v1alpha1.ConditionReady, false, reasonOf(failure), failure.Error()))
+	}, condition(v1alpha1.ConditionFailed, true, FailureReason(failure), failure.Error()),
+		condition(v1alpha1.ConditionReady, false, FailureReason(failure), failure.Error()))
 	e.giveBack(ctx, r, nodes)
-}
-
-// refusal is what the cloud's answer says of the market that was asked, for the memory that all
-// groups of it share.
-func (e *Executor) refusal(l launched) *v1alpha1.Refusal {
-	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(e.Now())}
-	out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
-	switch {
-	case errors.Is(l.err, cloud.ErrInsufficientCapacity):
-		out.Reason = v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(l.err, cloud.ErrQuota):
-		out.Reason = v1alpha1.ReasonQuotaExceeded
-	}
-	return out
-}
-
-func reasonOf(err error) string {
-	var short *cloud.Shortfall
-	switch {
-	case errors.As(err, &short) && short.Got > 0:
-		return v1alpha1.ReasonPartialFill
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		return v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		return v1alpha1.ReasonQuotaExceeded
-	}
-	return v1alpha1.ReasonProviderRefused
 }
 
 // giveBack terminates by name what came of a failed request, until it is gone.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
@@ -126,6 +128,51 @@ func TestARefusalIsWrittenWithItsMarket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// busy is a cloud that delivers from one group, and takes no calls for another.
+type busy struct{ stub }
+
+func (b *busy) Launch(ctx context.Context, r cloud.LaunchRequest) ([]string, error) {
+	if r.Group.Name == "g5-b" {
+		return nil, cloud.ErrThrottled
+	}
+	return b.stub.Launch(ctx, r)
+}
+
+// A purchase of two groups of which one is throttled is not left in half for longer than a minute.
+func TestAThrottledPartDoesNotKeepTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := configuration()
+		other := config.NodeGroups[0]
+		other.Name = "g5-b"
+		config.NodeGroups = append(config.NodeGroups, other)
+		provider := &busy{stub{comes: 2}}
+		e, c := worldOf(t, config, provider)
+		e.Now = time.Now
+		p := purchase(train, "team-a", 2)
+		book := p.Steps[0].(plan.Book)
+		book.Purchases = append(book.Purchases, plan.Purchase{Group: "g5-b", Count: 1, Token: "b"})
+		p.Steps[0] = book
+		began := time.Now()
+		if err := e.Execute(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		e.Wait()
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("what came was given back after %s", took)
+		}
+		if diff := cmp.Diff([]string{"i-0", "i-1"}, provider.terminated); diff != "" {
+			t.Errorf("given back (-want +got):\n%s", diff)
+		}
+		r := &v1alpha1.CapacityRequest{}
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "x"}, r); err != nil {
+			t.Fatal(err)
+		}
+		if failed := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed); failed == nil || failed.Reason != v1alpha1.ReasonThrottled {
+			t.Errorf("conditions %+v", r.Status.Conditions)
+		}
+	})
 }
 
 func TestAWarmPurchaseNamesWhatKeepsIt(t *testing.T) {

@@ -58,5 +58,5 @@ func (b *builder) grown() {
 func refused(r *v1alpha1.CapacityRequest) bool {
 	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed)
 	return c != nil && slices.Contains([]string{v1alpha1.ReasonInsufficientCapacity, v1alpha1.ReasonPartialFill,
-		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonProviderRefused}, c.Reason)
+		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonProviderRefused, v1alpha1.ReasonThrottled}, c.Reason)
 }

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
-	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/execute"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -123,7 +123,7 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 		if err != nil {
 			st.Message = err.Error()
 			failure = errors.Join(failure, err)
-			st.Refusal = w.refusal(n.NodeGroup, err)
+			st.Refusal = execute.Refusal(w.mirror, n.NodeGroup, err, w.Now)
 		}
 		nodes = append(nodes, st)
 	}
@@ -141,35 +141,9 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 		}
 	}
 	w.observe()
-	w.patch(r, nodes, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
+	w.patch(r, nodes, condition(v1alpha1.ConditionFailed, true, execute.FailureReason(failure), failure.Error()),
 		condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
 	return broken
-}
-
-// refusal is what the cloud's answer says of the market of a group, as pkg/execute writes it.
-func (w *World) refusal(group string, err error) *v1alpha1.Refusal {
-	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(w.Now)}
-	out.InstanceType, out.Zone, out.CapacityType = w.mirror.Market(group)
-	switch {
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		out.Reason = v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		out.Reason = v1alpha1.ReasonQuotaExceeded
-	}
-	return out
-}
-
-func reasonOf(err error) string {
-	var short *cloud.Shortfall
-	switch {
-	case errors.As(err, &short) && short.Got > 0:
-		return v1alpha1.ReasonPartialFill
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		return v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		return v1alpha1.ReasonQuotaExceeded
-	}
-	return v1alpha1.ReasonProviderRefused
 }
 
 func (w *World) settle(s plan.Settle) {
