@@ -35,7 +35,11 @@ func (e *Executor) terminateOne(ctx context.Context, group string, s plan.Termin
 	if g == nil {
 		return fmt.Errorf("terminate %s: node group %s is not configured any more", s.Instance, group)
 	}
+	if s.Node == "" && e.Mirror.NodeOf(s.Instance) != "" {
+		return nil // it came after all
+	}
 	if s.Node != "" {
+		e.Mirror.AssumeDraining(s.Node, true)
 		if err := e.taint(ctx, s.Node); err != nil {
 			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
 			return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s: %w", s.Instance, err))
@@ -86,6 +90,7 @@ func (e *Executor) reopen(ctx context.Context, node string, because error) error
 	for pace := again; ; {
 		err := e.untaint(ctx, node)
 		if err == nil {
+			e.Mirror.AssumeDraining(node, false)
 			return because
 		}
 		e.Log.Info("Opening a node again failed; trying again", "node", node, "reason", err.Error())

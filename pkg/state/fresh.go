@@ -40,6 +40,25 @@ func (m *Mirror) Queue(name string) *queuev2.Queue {
 	return m.queues[name]
 }
 
+// NodeOf names the node that an instance has become by now, or "".
+func (m *Mirror) NodeOf(instance string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.groups {
+		for _, i := range g.Instances {
+			if i.ID != instance {
+				continue
+			}
+			for name, n := range m.nodes {
+				if n.Spec.ProviderID == i.ProviderID && i.ProviderID != "" {
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
 // Unbindable says why a pod cannot be bound to a node by what is known right now, which may be
 // newer than what a plan was made from; "" when it can.
 func (m *Mirror) Unbindable(uid types.UID, node string) string {
@@ -58,7 +77,7 @@ func (m *Mirror) Unbindable(uid types.UID, node string) string {
 	switch {
 	case n == nil:
 		return "the node is gone"
-	case n.DeletionTimestamp != nil || n.Spec.Unschedulable || hasTaint(n, v1alpha1.DrainingTaint):
+	case n.DeletionTimestamp != nil || n.Spec.Unschedulable || hasTaint(n, v1alpha1.DrainingTaint) || m.draining[node]:
 		return "the node takes no more pods"
 	}
 	for _, c := range n.Status.Conditions {

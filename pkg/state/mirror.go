@@ -46,6 +46,7 @@ type Mirror struct {
 	listed   map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
+	draining map[string]bool                         // nodes that capmgr is giving back, by name
 	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
 	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
 	running  map[string]minima                       // by gang: the minimum that it runs with
@@ -92,6 +93,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
 		leaving:        map[types.UID]bool{},
+		draining:       map[string]bool{},
 		held:           map[string]time.Time{},
 		evicted:        map[string]time.Time{},
 		running:        map[string]minima{},
@@ -163,6 +165,19 @@ func (m *Mirror) AssumeEvicted(pods []types.UID) {
 				m.leaving[uid] = true
 				m.kept.units[keyOf(p)] = true
 			}
+		}
+	})
+}
+
+// AssumeDraining records that capmgr gives a node back, from before its taint is seen, or that it does
+// not any more. A node that goes is no room, and nothing may be counted on it.
+func (m *Mirror) AssumeDraining(node string, is bool) {
+	m.note(func() {
+		m.kept.nodes[node] = true
+		if is {
+			m.draining[node] = true
+		} else {
+			delete(m.draining, node)
 		}
 	})
 }

@@ -58,10 +58,13 @@ func (b *builder) nodes() {
 			Class: fit.NodeClass(object), Zone: object.Labels[corev1.LabelTopologyZone],
 			Allocatable: room, MaxPods: maxPods,
 			Pods: k.onNode[name], Cordoned: object.Spec.Unschedulable,
-			Draining:  hasTaint(object, v1alpha1.DrainingTaint),
+			Draining:  hasTaint(object, v1alpha1.DrainingTaint) || b.m.draining[name],
 			Protected: protected(object),
 		}
 		n.NotUsable = b.notUsable(object, n)
+		if in.instance.Terminating {
+			n.NotUsable = "its instance is being terminated"
+		}
 		n.Usable = n.NotUsable == ""
 		n.UsableSince = b.usableSince(n)
 		n.IdleSince = b.idleSince(n)

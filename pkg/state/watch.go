@@ -63,6 +63,7 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 			delete(m.nodes, n.Name)
 			delete(m.idle, n.Name)
 			delete(m.boots, n.Name)
+			delete(m.draining, n.Name)
 		})
 	})
 }
