@@ -91,7 +91,7 @@ func unlisted(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking, 
 // unseen says whether an instance of a booking may exist although the cloud does not list it: the
 // group cannot be read, or the listing lags behind the launch's own answer.
 func unseen(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking) bool {
-	return g.Unknown != "" || s.Now.Sub(b.Created) < unseenGrace
+	return g.Unknown != "" || s.Now.Sub(b.Since()) < unseenGrace
 }
 
 // unseenGrace is how long an instance that the cloud's launch call returned may be missing from
@@ -132,7 +132,7 @@ func Coming(s *snapshot.Snapshot) []Arrival {
 					continue
 				}
 				for k := range unlisted(s, g, b, part) {
-					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Owner())
+					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Since().Add(g.ExpectedBootTime), b.Owner())
 				}
 			}
 		}

@@ -55,6 +55,11 @@ func TestTrackTellsWaitingFromLostAndLate(t *testing.T) {
 		"NotListedYet": {"the listing may lag behind the launch", func(w world) *snapshot.Booking {
 			return w.booking("x", w.group("g5", 0, 4), time.Minute, 1, "i-new")
 		}, scaling.Progress{Promised: 1, ETA: noon.Add(3 * time.Minute), Deadline: noon.Add(14 * time.Minute)}},
+		"LaunchedLate": {"the cloud was asked for long, and the listing lags behind its answer all the same", func(w world) *snapshot.Booking {
+			b := w.booking("x", w.group("g5", 0, 4), long, 1, "i-new")
+			b.Launched = noon.Add(-time.Second)
+			return b
+		}, scaling.Progress{Promised: 1, ETA: noon.Add(boot - time.Second), Deadline: noon.Add(timeout - time.Second)}},
 		"Unreadable": {"a cloud that does not answer has lost nothing", func(w world) *snapshot.Booking {
 			g := w.group("g5", 0, 4)
 			g.Unknown = "access denied"

@@ -108,6 +108,7 @@ type Booking struct {
 	Request   string // name of the CapacityRequest
 	Attempt   int32
 	Created   time.Time
+	Launched  time.Time     // when the cloud had promised every node; zero while it is being asked
 	Queue     string        // that it counts against; "" for what a node group keeps by itself
 	Warm      bool          // bought to keep capacity warm: it is anyone's, and Gang is what keeps it
 	Nodes     []BookedNodes // by node group
@@ -126,6 +127,14 @@ func (b *Booking) Owner() GangID {
 		return ""
 	}
 	return b.Gang
+}
+
+// Since is when its nodes began to boot; before they do, when they were asked for.
+func (b *Booking) Since() time.Time {
+	if b.Launched.IsZero() {
+		return b.Created
+	}
+	return b.Launched
 }
 
 // Total is how many nodes the booking promises.

@@ -71,12 +71,11 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 const listingLag = time.Minute
 
 // unlisted adds the instances of purchases that were over before the cloud listed them, because the
-// gang found other room or went: they cost from their first second on, and no booking counts them.
+// gang found other room or went, or one of them was lost: they cost from their first second on, and no booking counts them.
 func (b *builder) unlisted(g *snapshot.NodeGroup) {
 	for _, r := range b.history {
 		launched := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
-		if launched == nil || launched.Status != "True" || meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
-			b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
+		if launched == nil || launched.Status != "True" || refused(r) || b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
 			continue
 		}
 		for _, n := range r.Status.Nodes {
@@ -142,6 +141,9 @@ func (b *builder) bookings() {
 			Gang:      gangID(r.Namespace, k.Kind, k.Name, string(k.UID)),
 			Namespace: r.Namespace, Request: r.Name, Attempt: r.Spec.Attempt, Created: r.CreationTimestamp.Time,
 			Queue: r.Spec.Queue, Warm: k.KeepsWarm(),
+		}
+		if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned); c != nil && c.Status == "True" {
+			bk.Launched = c.LastTransitionTime.Time
 		}
 		for _, n := range r.Spec.Nodes {
 			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}

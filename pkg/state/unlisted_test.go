@@ -28,3 +28,15 @@ func TestInstancesThatWereListedAndAreGoneDoNotCome(t *testing.T) {
 		t.Errorf("listed before, and gone: %d instances, want 0", got)
 	}
 }
+
+// A purchase that ends because one of its machines was lost leaves the others in the group.
+func TestInstancesOfAPurchaseThatLostOneCount(t *testing.T) {
+	m := newMirror()
+	m.AssumeRequest(request("x", "g5-a", 2, ago(30*time.Second), came("g5-a", "i-1", "i-2"),
+		is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(30*time.Second)),
+		is(v1alpha1.ConditionFailed, v1alpha1.ReasonNodeLost, ago(20*time.Second)),
+		is(v1alpha1.ConditionReleased, v1alpha1.ReasonNodeLost, ago(20*time.Second))))
+	if got := len(m.Snapshot(noon).NodeGroup("g5-a").Instances); got != 2 {
+		t.Errorf("launched half a minute ago and not listed yet: %d instances, want 2", got)
+	}
+}
