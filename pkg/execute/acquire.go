@@ -73,6 +73,14 @@ func (e *Executor) countGrowth(ctx context.Context, b plan.Book) error {
 	return e.keep(ctx)
 }
 
+// keepGrowth writes down what has become of purchases.
+func (e *Executor) keepGrowth(ctx context.Context) error {
+	if !e.Mirror.LimitsGrowth() {
+		return nil
+	}
+	return e.keep(ctx)
+}
+
 // grow starts acquiring the request that a step belongs to. All its groups are launched together. Where
 // the request could not be written, nothing is launched, and the next decision asks again.
 func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) {
@@ -223,6 +231,9 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 			s.Nodes = nodes
 		}, condition(v1alpha1.ConditionProvisioned, true, v1alpha1.ReasonLaunched, fmt.Sprintf("%d instances exist", r.Spec.TotalNodes())),
 			condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonLaunched, "the nodes boot"))
+		if err := e.keepGrowth(ctx); err != nil {
+			e.Log.V(1).Info("Could not write when a purchase was made", "request", r.Name, "reason", err.Error())
+		}
 		return
 	}
 	e.Log.Info("Could not acquire all nodes; giving back what came", "request", r.Name, "reason", failure.Error())

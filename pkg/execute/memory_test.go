@@ -45,14 +45,14 @@ func TestASuccessorKnowsWhatWasBought(t *testing.T) {
 	if err := next.Recall(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want := []state.Bought{{Request: "default/x", At: noon, Nodes: 2}}
+	want := []state.Bought{{Request: "default/x", At: noon.Add(time.Second), Nodes: 2}}
 	if diff := cmp.Diff(want, next.Mirror.Memory(noon).Bought); diff != "" {
 		t.Errorf("what the successor knows (-want +got):\n%s", diff)
 	}
 	if grown := next.Mirror.Snapshot(noon.Add(59 * time.Minute)).Grown; len(grown) != 1 || grown[0].Nodes != 2 {
 		t.Errorf("within the hour: %+v", grown)
 	}
-	if grown := next.Mirror.Snapshot(noon.Add(time.Hour)).Grown; len(grown) != 0 {
+	if grown := next.Mirror.Snapshot(noon.Add(time.Hour + time.Second)).Grown; len(grown) != 0 {
 		t.Errorf("after an hour: %+v", grown)
 	}
 }

@@ -109,7 +109,7 @@ func (e *Executor) patchStatus(ctx context.Context, r *v1alpha1.CapacityRequest,
 		fresh.Status.Summary, fresh.Status.TotalNodes = fresh.Spec.GroupNames(), fresh.Spec.TotalNodes()
 		accepted := condition(v1alpha1.ConditionAccepted, true, v1alpha1.ReasonRequested, "the intent is recorded")
 		for _, c := range append([]metav1.Condition{accepted}, conditions...) {
-			c.ObservedGeneration = fresh.Generation
+			c.ObservedGeneration, c.LastTransitionTime = fresh.Generation, metav1.NewTime(e.Now())
 			meta.SetStatusCondition(&fresh.Status.Conditions, c)
 		}
 		if err := e.Client.Status().Update(ctx, fresh); err != nil {

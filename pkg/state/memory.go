@@ -7,6 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -91,7 +95,7 @@ func (b *builder) purchases() (out []Bought) {
 		}
 	}
 	for _, r := range b.history {
-		p := Bought{Request: r.Namespace + "/" + r.Name, At: r.CreationTimestamp.Time, Nodes: int(r.Spec.TotalNodes())}
+		p := Bought{Request: r.Namespace + "/" + r.Name, At: b.boughtAt(r), Nodes: int(r.Spec.TotalNodes())}
 		if refused(r) {
 			p.Nodes = 0
 			for _, st := range r.Status.Nodes {
@@ -108,4 +112,17 @@ func (b *builder) purchases() (out []Bought) {
 	}
 	slices.SortFunc(out, func(x, y Bought) int { return cmp.Or(x.At.Compare(y.At), cmp.Compare(x.Request, y.Request)) })
 	return out
+}
+
+// boughtAt is when the cloud launched what a request asked for, at the latest: the API server tells whole
+// seconds. While it is being asked, that is yet to come.
+func (b *builder) boughtAt(r *v1alpha1.CapacityRequest) time.Time {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned); c != nil && c.Status == metav1.ConditionTrue {
+		return c.LastTransitionTime.Add(time.Second)
+	}
+	at := r.CreationTimestamp.Add(time.Second)
+	if least := b.s.Now.Add(time.Second - snapshot.GrowthWindow); at.Before(least) && !over(r) && b.m.requests[requestKey(r)] == r {
+		return least
+	}
+	return at
 }
