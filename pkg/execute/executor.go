@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,8 +89,8 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		}
 	}
 	errs = append(errs, e.evictAll(ctx, evictions), e.bindAll(ctx, binds))
-	for group, steps := range terminate {
-		e.terminate(ctx, group, steps)
+	for _, group := range slices.Sorted(maps.Keys(terminate)) {
+		e.terminate(ctx, group, terminate[group])
 	}
 	e.verdicts.submit(ctx, e, p.Verdicts)
 	e.reportQueues(ctx, p.Queues)

@@ -3,6 +3,7 @@ package execute
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -32,7 +33,7 @@ func (e *Executor) rollBack(ctx context.Context, r *bindResult) {
 	}
 	for _, a := range half {
 		p := plan.PodRef{Namespace: a.Namespace, Name: a.Pod, UID: a.UID}
-		e.once("roll back "+p.UID, func() { e.insist(ctx, p) })
+		e.once("roll back "+p.UID, func() { e.insist(ctx, id, p) })
 	}
 }
 
@@ -72,9 +73,10 @@ func (e *Executor) running(id snapshot.GangID) (members []plan.Assignment, stale
 	return members, !g.ShortSince.IsZero() && g.Grace >= 0 && e.Now().Sub(g.ShortSince) >= g.Grace
 }
 
-// insist evicts a pod, until it is gone or another one.
-func (e *Executor) insist(ctx context.Context, p plan.PodRef) {
-	for pace := again; ; {
+// insist evicts a pod of a gang, until it is gone or another one, or the gang has come to be whole after
+// all: a disruption budget may keep the pod for as long as that takes.
+func (e *Executor) insist(ctx context.Context, gang snapshot.GangID, p plan.PodRef) {
+	for pace := again; !e.whole(gang); {
 		err := e.evict(ctx, p)
 		if err == nil {
 			return
@@ -84,4 +86,19 @@ func (e *Executor) insist(ctx context.Context, p plan.PodRef) {
 			return // it is short of its minimum: a successor sees that
 		}
 	}
+}
+
+// whole says whether a gang has its minimum by now.
+func (e *Executor) whole(id snapshot.GangID) bool {
+	g := e.Mirror.Gang(id)
+	if g == nil {
+		return false
+	}
+	bound := map[string]int{}
+	for _, p := range g.Members {
+		if p.Node != "" && !p.Terminating {
+			bound[p.Group]++
+		}
+	}
+	return !slices.ContainsFunc(g.Groups, func(grp snapshot.Group) bool { return bound[grp.Name] < grp.Min })
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -139,6 +141,25 @@ func TestARefusedBindIsTakenBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A disruption budget keeps a member of half a gang, and the gang becomes whole meanwhile: it keeps all.
+func TestAGangThatBecameWholeIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := world(t, &stub{})
+		api := &policy{refuses: "w-1", fails: 4} // two tries for each of two members
+		e.Kube = api
+		b := gang(e)
+		e.Mirror.Snapshot(noon)
+		_ = e.Execute(t.Context(), &plan.Plan{Steps: []plan.Step{b}})
+		time.Sleep(time.Second)
+		e.Mirror.AssumeBound("w-1", "n")
+		e.Mirror.Snapshot(noon)
+		e.Wait()
+		if slices.ContainsFunc(api.does, func(s string) bool { return strings.HasPrefix(s, "evicted") }) {
+			t.Errorf("%v", api.does)
+		}
+	})
 }
 
 // Whoever was refused goes first the next time, and each refusal doubles the wait.

@@ -57,6 +57,13 @@ func (l *Loop) Start(ctx context.Context) error {
 			return nil
 		case <-l.Mirror.Changed():
 		case <-timer.C:
+			select { // what has changed by now is in the next snapshot
+			case <-l.Mirror.Changed():
+			default:
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		started := l.Now()
 		next := l.once(ctx)

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,7 +14,7 @@ import (
 )
 
 // OpenRequests lists the CapacityRequests that the executor still owes something: a launch that is
-// not recorded as done, or the return of what came of a failed one.
+// not recorded as done, or the return of what came of a failed one. The oldest come first.
 func (m *Mirror) OpenRequests() []*v1alpha1.CapacityRequest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -23,6 +25,9 @@ func (m *Mirror) OpenRequests() []*v1alpha1.CapacityRequest {
 			open = append(open, r)
 		}
 	}
+	slices.SortFunc(open, func(x, y *v1alpha1.CapacityRequest) int {
+		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
 	return open
 }
 
@@ -98,7 +103,7 @@ func (m *Mirror) Forget(uid types.UID) {
 	})
 }
 
-// DrainingNodes lists the nodes that carry capmgr's draining taint.
+// DrainingNodes lists the nodes that carry capmgr's draining taint, by name.
 func (m *Mirror) DrainingNodes() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,6 +113,7 @@ func (m *Mirror) DrainingNodes() []string {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
