@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
@@ -24,6 +25,9 @@ var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.
 
 // book writes the intent to buy. The name is a function of gang and attempt: writing it twice is
 // one object.
+//
+// Where the answer is lost, or the object was there already, the mirror did not know all that is booked,
+// and the rest of the plan has counted without it: see settleDoubts.
 func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	r := &v1alpha1.CapacityRequest{
 		ObjectMeta: metav1.ObjectMeta{
@@ -49,14 +53,36 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	err := e.Client.Create(ctx, r)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return nil // this attempt was written before; the mirror will show it
+		e.doubts = append(e.doubts, client.ObjectKeyFromObject(r))
+		return nil
 	case err != nil:
+		if !answered(err) {
+			e.doubts = append(e.doubts, client.ObjectKeyFromObject(r))
+		}
 		return fmt.Errorf("book nodes for %s: %w", b.Gang, err)
 	}
 	e.Mirror.AssumeRequest(r)
 	e.Log.Info("Booked nodes", "gang", b.Gang.String(), "request", r.Name, "attempt", b.Attempt,
 		"nodeGroups", r.Spec.GroupNames(), "count", r.Spec.TotalNodes(), "dollarsPerHour", r.Spec.HourlyCost)
 	e.event(b.Gang, "Normal", "ScaleUpRequested", "Requested "+b.Nodes())
+	return nil
+}
+
+// settleDoubts finds out which requests were written although nobody said so. As long as that is not
+// known, and in the plan that did not know it, nothing more is booked: what is bought already would not
+// count.
+func (e *Executor) settleDoubts(ctx context.Context) error {
+	for len(e.doubts) > 0 {
+		r := &v1alpha1.CapacityRequest{}
+		err := e.Client.Get(ctx, e.doubts[0], r)
+		switch {
+		case err == nil:
+			e.Mirror.AssumeRequest(r)
+		case !apierrors.IsNotFound(err):
+			return fmt.Errorf("find out whether CapacityRequest %s was written: %w", e.doubts[0], err)
+		}
+		e.doubts = e.doubts[1:]
+	}
 	return nil
 }
 
@@ -246,7 +272,8 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	e.giveBack(ctx, r, nodes)
 }
 
-// giveBack terminates by name what came of a failed request, until it is gone.
+// giveBack terminates by name what came of a failed request, until it is gone. What has become a node
+// meanwhile may have work: the answer to a launch may be known only to the next process, long after.
 func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus) {
 	for _, n := range nodes {
 		g := e.Mirror.GroupOf(n.NodeGroup)
@@ -254,7 +281,7 @@ func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, no
 			continue
 		}
 		for pace := again; ; {
-			err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), n.Instances)
+			err := e.giveBackFrom(ctx, g, n.Instances)
 			if err == nil {
 				break
 			}
@@ -269,6 +296,28 @@ func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, no
 		e.Log.V(1).Info("Could not observe the cloud after giving back", "reason", err.Error())
 	}
 	e.setStatus(ctx, r, nil, condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
+}
+
+// giveBackFrom terminates instances of one group: those that are no nodes at once, the others one by one
+// when nothing runs there. One that works stays, as an ordinary node.
+func (e *Executor) giveBackFrom(ctx context.Context, g *v1alpha1.NodeGroup, instances []string) error {
+	var bare []string
+	for _, id := range instances {
+		node := e.Mirror.NodeOf(id)
+		if node == "" {
+			bare = append(bare, id)
+			continue
+		}
+		if ended, err := e.end(ctx, g, id, node); err != nil {
+			return err
+		} else if !ended {
+			e.Log.Info("Kept a node of a purchase that failed: it has work", "node", node, "instance", id)
+		}
+	}
+	if len(bare) == 0 {
+		return nil
+	}
+	return e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), bare)
 }
 
 // sleep waits, or says that ctx ended first.

@@ -45,6 +45,7 @@ type Executor struct {
 	inFlight map[string]bool // by what is being done: "acquire ns/name", "terminate i-0abc"
 	work     sync.WaitGroup
 
+	doubts       []client.ObjectKey // CapacityRequests that may have been written
 	memory       memory
 	refusals     map[snapshot.GangID]*refusal // of binds
 	verdicts     verdictWriter
@@ -59,6 +60,8 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	var binds []plan.Bind
 	var evictions []plan.Evict
 	unsettled := map[types.UID]bool{} // gangs of which a purchase was to end, and has not
+	doubtful := len(e.doubts) > 0
+	errs = append(errs, e.settleDoubts(ctx))
 	for _, step := range p.Steps {
 		if ctx.Err() != nil {
 			return fmt.Errorf("execute plan %d: %w", p.Rev, ctx.Err())
@@ -66,8 +69,9 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		switch s := step.(type) {
 		case plan.Book:
 			// One purchase at a time: what the decision takes for over would count twice.
-			if !unsettled[types.UID(s.Gang.UID)] {
+			if !doubtful && !unsettled[types.UID(s.Gang.UID)] {
 				errs = append(errs, e.book(ctx, s))
+				doubtful = len(e.doubts) > 0
 			}
 		case plan.GrowNodeGroup:
 			// Launched with the whole request it belongs to, from what Book wrote down.

@@ -48,3 +48,36 @@ func TestOnePurchaseAtATime(t *testing.T) {
 	}
 	e.Wait()
 }
+
+// The answer to a booking is lost, and nobody knows whether it was written: until that is known, and in the
+// plan that did not know it, nothing more is booked. Every later decision counts it.
+func TestABookingWithoutAnAnswerIsLookedFor(t *testing.T) {
+	e, c := world(t, &stub{comes: 2})
+	e.Client = interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			if err := c.Create(ctx, o, opts...); err != nil {
+				return err
+			}
+			return apierrors.NewServiceUnavailable("the answer is lost")
+		}})
+	other := train
+	other.Name, other.UID = "other", "v"
+	p := purchase(train, "team-a", 2)
+	p.Steps = append(p.Steps, plan.Book{Gang: other, Queue: "team-a", Request: "y", Attempt: 1, Purchases: []plan.Purchase{{Group: "g5-a", Count: 2, Token: "t"}}})
+	if err := e.Execute(t.Context(), p); err == nil {
+		t.Error("a booking without an answer is an error")
+	}
+	written := func(name string) bool {
+		return c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &v1alpha1.CapacityRequest{}) == nil
+	}
+	if !written("x") || written("y") {
+		t.Errorf("first %v, second %v: what is not known to be booked does not count for the second", written("x"), written("y"))
+	}
+	if err := e.Execute(t.Context(), &plan.Plan{}); err != nil {
+		t.Fatal(err)
+	}
+	if bookings := e.Mirror.Snapshot(noon).Bookings; len(bookings) != 1 {
+		t.Errorf("the next decision knows of %d bookings, want the one", len(bookings))
+	}
+	e.Wait()
+}

@@ -28,31 +28,18 @@ func (e *Executor) terminate(ctx context.Context, group string, steps []plan.Ter
 	}
 }
 
-// terminateOne closes the node to new pods, looks again whether it is empty, and only then ends the
-// instance. A pod that arrived between the decision and the taint cancels it.
+// terminateOne ends an instance, unless its node got work or it came to be a node at the last moment.
 func (e *Executor) terminateOne(ctx context.Context, group string, s plan.TerminateNode) error {
 	g := e.Mirror.GroupOf(group)
 	if g == nil {
 		return fmt.Errorf("terminate %s: node group %s is not configured any more", s.Instance, group)
 	}
 	if s.Node == "" && e.Mirror.NodeOf(s.Instance) != "" {
-		return nil // it came after all
+		return nil
 	}
-	if s.Node != "" {
-		e.Mirror.AssumeDraining(s.Node, true)
-		if err := e.taint(ctx, s.Node); err != nil {
-			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
-			return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s: %w", s.Instance, err))
-		}
-		if who, err := e.occupied(ctx, s.Node); err != nil || who != "" {
-			if err == nil {
-				e.Log.Info("Kept a node that got work at the last moment", "node", s.Node, "pod", who)
-			}
-			return e.reopen(ctx, s.Node, err)
-		}
-	}
-	if err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), []string{s.Instance}); err != nil {
-		return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s of %s: %w", s.Instance, group, err))
+	ended, err := e.end(ctx, g, s.Instance, s.Node)
+	if err != nil || !ended {
+		return err
 	}
 	e.Log.Info("Gave back a node", "node", s.Node, "instance", s.Instance, "nodeGroup", group, "reason", s.Because)
 	if s.Node != "" {
@@ -64,6 +51,29 @@ func (e *Executor) terminateOne(ctx context.Context, group string, s plan.Termin
 		return fmt.Errorf("observe after terminating %s: %w", s.Instance, err)
 	}
 	return nil
+}
+
+// end closes the node to new pods, looks again whether it is empty, and only then ends the instance. A
+// pod that arrived before the taint cancels it: then ended is false. Without a node there is nothing to
+// close.
+func (e *Executor) end(ctx context.Context, g *v1alpha1.NodeGroup, instance, node string) (ended bool, err error) {
+	if node != "" {
+		e.Mirror.AssumeDraining(node, true)
+		if err := e.taint(ctx, node); err != nil {
+			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
+			return false, e.reopen(ctx, node, fmt.Errorf("terminate %s: %w", instance, err))
+		}
+		if who, err := e.occupied(ctx, node); err != nil || who != "" {
+			if err == nil {
+				e.Log.Info("Kept a node that got work at the last moment", "node", node, "pod", who)
+			}
+			return false, e.reopen(ctx, node, err)
+		}
+	}
+	if err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), []string{instance}); err != nil {
+		return false, e.reopen(ctx, node, fmt.Errorf("terminate %s of %s: %w", instance, g.Name, err))
+	}
+	return true, nil
 }
 
 // occupied names a pod that keeps the node, read from the API server itself, or "".

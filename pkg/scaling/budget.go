@@ -2,6 +2,7 @@ package scaling
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -40,27 +41,28 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 		b.all.total += b.nodes[g.Name]
 		b.all.cost += g.Price * snapshot.Dollars(b.nodes[g.Name])
 	}
-	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
-	booked := map[string]bool{}
+	// Booked nodes count in full for their queue until the booking ends, whatever runs on them. Others that
+	// run there, as they may where capacity is kept warm, count for their own queues.
+	booked := map[string][]string{} // by instance: the queues that it counts for
 	for _, bk := range s.Bookings {
 		for _, part := range bk.Nodes {
 			g := s.NodeGroup(part.Group)
 			if g == nil {
 				continue
 			}
-			for _, id := range part.Instances {
-				booked[id] = true
-			}
+			queues := chain(queueOf[bk.Gang])
 			if bk.Warm {
-				b.charge(chain(bk.Queue), g, part.Count)
-				continue
+				queues = chain(bk.Queue)
 			}
-			b.charge(chain(queueOf[bk.Gang]), g, part.Count)
+			for _, id := range part.Instances {
+				booked[id] = queues
+			}
+			b.charge(queues, g, part.Count)
 		}
 	}
 	for _, n := range s.Nodes {
 		g := s.NodeGroup(n.Group)
-		if g == nil || booked[n.InstanceID] {
+		if g == nil {
 			continue
 		}
 		for _, p := range n.Pods {
@@ -69,6 +71,9 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string) *Budget 
 			}
 			share := shareOf(p.Request, n.Allocatable)
 			for _, q := range chain(queueOf[p.Gang]) {
+				if slices.Contains(booked[n.InstanceID], q) {
+					continue
+				}
 				u := b.of(q)
 				u.milliGPU += p.Request.MilliGPU
 				u.cost += snapshot.Dollars(int64(g.Price) * share / 1000)

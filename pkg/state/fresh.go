@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -45,20 +46,14 @@ func (m *Mirror) Queue(name string) *queuev2.Queue {
 	return m.queues[name]
 }
 
-// NodeOf names the node that an instance has become by now, or "".
+// NodeOf names the node that an instance has become by now, or "". The last part of a provider ID is the
+// instance's.
 func (m *Mirror) NodeOf(instance string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, g := range m.groups {
-		for _, i := range g.Instances {
-			if i.ID != instance {
-				continue
-			}
-			for name, n := range m.nodes {
-				if n.Spec.ProviderID == i.ProviderID && i.ProviderID != "" {
-					return name
-				}
-			}
+	for name, n := range m.nodes {
+		if strings.HasSuffix(n.Spec.ProviderID, "/"+instance) {
+			return name
 		}
 	}
 	return ""
