@@ -150,7 +150,7 @@ type Arrival struct {
 // boots says whether an instance will become usable without anyone's doing: it is not on its way
 // out, its node was not cordoned, and it is younger than the group's provision timeout.
 func boots(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) bool {
-	if i.State == snapshot.InstanceTerminating || overdue(s, g, i) {
+	if i.Leaves() || overdue(s, g, i) {
 		return false
 	}
 	if i.Node == "" {

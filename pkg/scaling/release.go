@@ -21,7 +21,7 @@ func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan
 		}
 		spare := -g.Min
 		for _, i := range g.Instances {
-			if i.State != snapshot.InstanceTerminating {
+			if !i.Leaves() {
 				spare++
 			}
 		}
@@ -29,7 +29,7 @@ func Releases(s *snapshot.Snapshot, wanted func(name string) bool) (steps []plan
 			if spare <= 0 {
 				break
 			}
-			if i.State == snapshot.InstanceTerminating || wanted(i.ID) || (i.Node != "" && wanted(i.Node)) {
+			if i.Leaves() || wanted(i.ID) || (i.Node != "" && wanted(i.Node)) {
 				continue
 			}
 			because, due := releasable(s, g, i)

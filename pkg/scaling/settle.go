@@ -46,7 +46,7 @@ func Track(s *snapshot.Snapshot, b *snapshot.Booking) Progress {
 			i := instance(g, id)
 			switch {
 			case i == nil && unseen(s, g, b):
-			case i == nil || i.State == snapshot.InstanceTerminating:
+			case i == nil || i.Leaves():
 				p.Lost = append(p.Lost, id)
 			case usable(s, *i):
 				p.Usable++

@@ -84,6 +84,11 @@ type Instance struct {
 	Orphan   string // the purchase that it was launched for and that knows nothing of it any more; "" for others
 }
 
+// Leaves says whether an instance is no capacity any more, nor will be.
+func (i Instance) Leaves() bool {
+	return i.State == InstanceTerminating || i.State == InstanceReturning
+}
+
 // InstanceState is where an instance is in its life.
 type InstanceState string
 
@@ -91,6 +96,7 @@ type InstanceState string
 const (
 	InstancePending     InstanceState = "Pending"     // launched, not in service
 	InstanceRunning     InstanceState = "Running"     // in service; its node may still be missing
+	InstanceReturning   InstanceState = "Returning"   // of a purchase that failed: no capacity, and paid for until it goes
 	InstanceTerminating InstanceState = "Terminating" // on its way out: no capacity any more
 )
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,9 +53,7 @@ func ParseMemory(text string) (m Memory, err error) {
 func (m *Mirror) Recall(left Memory) {
 	m.update(func() {
 		m.bought = slices.Clone(left.Bought)
-		for group, shape := range left.Shapes {
-			m.shapes[group] = shape
-		}
+		maps.Copy(m.shapes, left.Shapes)
 	})
 }
 
@@ -71,14 +70,7 @@ func (m *Mirror) Memory(now time.Time) Memory {
 	defer m.mu.Unlock()
 	b := &builder{m: m, s: &snapshot.Snapshot{Now: now}}
 	b.recall()
-	out := Memory{Bought: b.purchases()}
-	for group, shape := range m.shapes {
-		if out.Shapes == nil {
-			out.Shapes = map[string]LearnedShape{}
-		}
-		out.Shapes[group] = shape
-	}
-	return out
+	return Memory{Bought: b.purchases(), Shapes: maps.Clone(m.shapes)}
 }
 
 // LimitsGrowth says whether there is a limit on what is bought within an hour.

@@ -60,7 +60,7 @@ func successor(t *testing.T, m *state.Mirror, version string) *state.Mirror {
 }
 
 func TestWhatANodeTaughtOutlivesIt(t *testing.T) {
-	real := snapshot.Resources{MilliCPU: 3500, Memory: 10 << 30, MilliGPU: 1000}
+	offered := snapshot.Resources{MilliCPU: 3500, Memory: 10 << 30, MilliGPU: 1000}
 	promise := snapshot.Resources{MilliCPU: 3920, Memory: 14 << 30, MilliGPU: 1000}
 	cases := map[string]struct {
 		reason string
@@ -68,8 +68,8 @@ func TestWhatANodeTaughtOutlivesIt(t *testing.T) {
 		at     time.Time
 		want   snapshot.Resources
 	}{
-		"SameProcess":     {"the next node will be like the last", func() *state.Mirror { return taught(t, true) }, noon, real},
-		"Successor":       {"it is written down", func() *state.Mirror { return successor(t, taught(t, true), "lt:1") }, noon, real},
+		"SameProcess":     {"the next node will be like the last", func() *state.Mirror { return taught(t, true) }, noon, offered},
+		"Successor":       {"it is written down", func() *state.Mirror { return successor(t, taught(t, true), "lt:1") }, noon, offered},
 		"AnotherTemplate": {"other machines", func() *state.Mirror { return successor(t, taught(t, true), "lt:2") }, noon, promise},
 		"LongAgo":         {"daemons change", func() *state.Mirror { return taught(t, true) }, noon.Add(8 * 24 * time.Hour), promise},
 		"NeverUsable":     {"a node that never came up taught nothing", func() *state.Mirror { return taught(t, false) }, noon, promise},
@@ -80,7 +80,7 @@ func TestWhatANodeTaughtOutlivesIt(t *testing.T) {
 			if got := g.Template.Free(); got != c.want {
 				t.Errorf("%s: a new node would offer %s, want %s", c.reason, got, c.want)
 			}
-			if g.Learned != (c.want == real) {
+			if g.Learned != (c.want == offered) {
 				t.Errorf("%s: learned %v", c.reason, g.Learned)
 			}
 			if storage := g.Template.Object.Status.Allocatable[corev1.ResourceEphemeralStorage]; g.Learned && storage.Value() != 80<<30 {
