@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/ray"
@@ -35,13 +36,22 @@ func podSpec(cpu, memory string, gpus int64) corev1.PodSpec {
 
 // reconcile makes the pods that RayClusters lack, as KubeRay does.
 func (w *world) reconcile() {
-	for _, k := range sorted(w.clusters) {
-		rc := w.clusters[k]
-		have := map[string]int{}
-		for _, p := range w.pods {
-			if metav1.IsControlledBy(p, rc) && p.DeletionTimestamp == nil {
-				have[p.Labels[ray.GroupLabel]]++
+	byOwner := map[types.UID][]*corev1.Pod{}
+	for _, p := range w.pods.list() {
+		if ref := metav1.GetControllerOf(p); ref != nil && p.DeletionTimestamp == nil {
+			byOwner[ref.UID] = append(byOwner[ref.UID], p)
+		}
+	}
+	for _, rc := range w.clusters.list() {
+		if ray.Suspended(rc) {
+			for _, p := range byOwner[rc.UID] {
+				w.deletePod(p)
 			}
+			continue
+		}
+		have := map[string]int{}
+		for _, p := range byOwner[rc.UID] {
+			have[p.Labels[ray.GroupLabel]]++
 		}
 		g := rc.Spec.WorkerGroupSpecs[0]
 		if have[ray.HeadGroup] < 1 {
@@ -49,6 +59,12 @@ func (w *world) reconcile() {
 		}
 		for n := have[g.GroupName]; n < int(*g.Replicas); n++ {
 			w.makePod(rc, g.GroupName, g.Template)
+		}
+		for n, k := have[g.GroupName], 0; n > int(*g.Replicas) && k < len(byOwner[rc.UID]); k++ {
+			if p := byOwner[rc.UID][k]; p.Labels[ray.GroupLabel] == g.GroupName {
+				w.deletePod(p)
+				n--
+			}
 		}
 	}
 }
@@ -62,6 +78,8 @@ func (w *world) makePod(rc *rayv1.RayCluster, group string, template corev1.PodT
 			Name: rc.Name, UID: rc.UID, Controller: &yes}},
 	}, Spec: *template.Spec.DeepCopy()}
 	p.Status.Phase = corev1.PodPending
-	w.stamp(&p.ObjectMeta, "pod")
-	w.pods[key(p)] = p
+	if class := rc.Labels[v1alpha1.PriorityClassLabel]; class != "" {
+		p.Labels[v1alpha1.PriorityClassLabel] = class
+	}
+	w.pods.put(p)
 }
