@@ -61,6 +61,7 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 		{w.core.Core().V1().Pods().Informer(), w.mirror.Pods()},
 		{w.core.Core().V1().Nodes().Informer(), w.mirror.Nodes()},
 		{w.core.Batch().V1().Jobs().Informer(), w.mirror.Jobs()},
+		{w.core.Policy().V1().PodDisruptionBudgets().Informer(), w.mirror.PodDisruptionBudgets()},
 		{w.core.Scheduling().V1().PriorityClasses().Informer(), w.mirror.PriorityClasses()},
 	} {
 		reg, err := feed.informer.AddEventHandler(feed.handler)

@@ -65,7 +65,7 @@ func (e *Executor) end(ctx context.Context, g *v1alpha1.NodeGroup, instance, nod
 		}
 		if who, err := e.occupied(ctx, node); err != nil || who != "" {
 			if err == nil {
-				e.Log.Info("Kept a node that got work at the last moment", "node", node, "pod", who)
+				e.Log.Info("Kept a node that is wanted at the last moment", "node", node, "by", who)
 			}
 			return false, e.reopen(ctx, node, err)
 		}
@@ -76,18 +76,29 @@ func (e *Executor) end(ctx context.Context, g *v1alpha1.NodeGroup, instance, nod
 	return true, nil
 }
 
-// occupied names a pod that keeps the node, read from the API server itself, or "".
+// occupied says what keeps the node, read from the API server itself, or "": a pod, or a wish to be left
+// alone, of the node or of a pod of its own.
 func (e *Executor) occupied(ctx context.Context, node string) (string, error) {
+	n, err := e.Kube.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read node %s: %w", node, err)
+	case state.Protected(n) != "":
+		return state.Protected(n), nil
+	}
 	pods, err := e.Kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})
 	if err != nil {
 		return "", fmt.Errorf("list pods of node %s: %w", node, err)
 	}
 	for _, p := range pods.Items {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || state.Resident(&p) {
+		over := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+		if over || state.Resident(&p) && p.Annotations[v1alpha1.DoNotDisruptAnnotation] != "true" {
 			continue
 		}
-		return p.Namespace + "/" + p.Name, nil
+		return "pod " + p.Namespace + "/" + p.Name, nil
 	}
 	return "", nil
 }

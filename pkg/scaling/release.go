@@ -117,6 +117,9 @@ func busy(n *snapshot.Node) string {
 		if !p.Resident {
 			return "pod " + p.Namespace + "/" + p.Name + " runs there"
 		}
+		if p.Protected != "" {
+			return "pod " + p.Namespace + "/" + p.Name + ": " + p.Protected
+		}
 	}
 	return ""
 }

@@ -40,7 +40,11 @@ func TestReleasesNameWhatMayGo(t *testing.T) {
 			n.Pods = append(n.Pods, &snapshot.Pod{Resident: true})
 		}, "", []string{"terminate i-g5-0 (g5-0) of g5: idle for 5m0s"}, time.Time{}},
 		"Protected": {"somebody said to leave it alone", func(w world) { w.node(w.group("g5", 0, 4)).Protected = "annotation" }, "", nil, time.Time{}},
-		"Wanted":    {"the decision uses it", func(w world) { w.node(w.group("g5", 0, 4)) }, "g5-0", nil, time.Time{}},
+		"ProtectedByADaemon": {"somebody wants a pod of the node's own to be left alone", func(w world) {
+			n := w.node(w.group("g5", 0, 4))
+			n.Pods = append(n.Pods, &snapshot.Pod{Resident: true, Protected: "annotation"})
+		}, "", nil, time.Time{}},
+		"Wanted": {"the decision uses it", func(w world) { w.node(w.group("g5", 0, 4)) }, "g5-0", nil, time.Time{}},
 		"Booked": {"it was bought for somebody who waits for the rest (autoscaler#6517)", func(w world) {
 			g := w.group("g5", 0, 4)
 			w.booking("x", g, time.Minute, 2, w.node(g).InstanceID)

@@ -19,6 +19,7 @@ import (
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -46,11 +47,12 @@ type Mirror struct {
 	listed   map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed  map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	leaving  map[types.UID]bool                      // pods that capmgr evicted, until seen
-	draining map[string]bool                         // nodes that capmgr is giving back, by name
-	held     map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
-	evicted  map[string]time.Time                    // by gang: when others were last evicted for it
-	running  map[string]minima                       // by gang: the minimum that it runs with
-	short    map[string]time.Time                    // by gang: since when it runs below that
+	drainer  *fit.Drainer
+	draining map[string]bool      // nodes that capmgr is giving back, by name
+	held     map[string]time.Time // by gang: not to be bound before (its bind was refused)
+	evicted  map[string]time.Time // by gang: when others were last evicted for it
+	running  map[string]minima    // by gang: the minimum that it runs with
+	short    map[string]time.Time // by gang: since when it runs below that
 	classes  map[string]*schedulingv1.PriorityClass
 	jobs     map[types.UID]*batchv1.Job
 	observed bool
@@ -64,7 +66,8 @@ type pod struct {
 	request snapshot.Resources
 	class   string
 	alone   bool
-	ours    bool // scheduled by capmgr
+	ours    bool   // scheduled by capmgr
+	keeps   string // why its node must not be taken away under it; see fit.Drainer
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string
@@ -93,6 +96,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
 		leaving:        map[types.UID]bool{},
+		drainer:        fit.NewDrainer(),
 		draining:       map[string]bool{},
 		held:           map[string]time.Time{},
 		evicted:        map[string]time.Time{},

@@ -59,7 +59,7 @@ func (b *builder) nodes() {
 			Allocatable: room, MaxPods: maxPods,
 			Pods: k.onNode[name], Cordoned: object.Spec.Unschedulable,
 			Draining:  hasTaint(object, v1alpha1.DrainingTaint) || b.m.draining[name],
-			Protected: protected(object),
+			Protected: Protected(object),
 		}
 		n.NotUsable = b.notUsable(object, n)
 		if in.instance.Terminating {
@@ -152,7 +152,8 @@ func hasTaint(n *corev1.Node, key string) bool {
 	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key })
 }
 
-func protected(n *corev1.Node) string {
+// Protected says why a node must not be taken away, by its own annotations; "" when they say nothing.
+func Protected(n *corev1.Node) string {
 	for _, key := range []string{v1alpha1.DoNotDisruptAnnotation, v1alpha1.ScaleDownDisabledAnnotation} {
 		if n.Annotations[key] == "true" {
 			return "annotation " + key

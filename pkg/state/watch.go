@@ -23,6 +23,7 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 				m.forgetPod(p.UID)
 				return
 			}
+			converted.keeps = m.drainer.Keeps(p)
 			m.kept.enter(m.pods[p.UID], converted)
 			m.pods[p.UID] = converted
 			if p.Spec.NodeName != "" {
