@@ -61,6 +61,7 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 			errs = append(errs, e.repair(ctx, r))
 		default:
 			delete(e.refusals, gangID(r.bind.Gang))
+			e.Mirror.ForgetEviction(gangID(r.bind.Gang))
 			e.announce(r.bind)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 // evictAll ends pods through the Eviction API, so that disruption budgets hold. What a budget keeps
 // stays, and the gang that needed its room waits.
 func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
+	e.rememberEvictions(ctx, steps)
 	var group errgroup.Group
 	group.SetLimit(bindParallel)
 	var mu sync.Mutex
@@ -41,11 +42,7 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 	}
 	_ = group.Wait() // errors are collected
 	for k, s := range steps {
-		// Also when nothing could be evicted: trying again at once would meet the same budget.
 		e.Mirror.AssumeEvicted(done[k])
-		if s.For.UID != "" {
-			e.Mirror.RememberEviction(gangID(s.For), e.Now())
-		}
 		if len(done[k]) == 0 {
 			continue
 		}
@@ -53,6 +50,24 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %s %s", count(len(done[k])), s.Because))
 	}
 	return errors.Join(errs...)
+}
+
+// rememberEvictions notes for whom others are about to be evicted, and leaves it to a successor. It counts
+// also when nothing can be evicted: trying again at once would meet the same disruption budget.
+func (e *Executor) rememberEvictions(ctx context.Context, steps []plan.Evict) {
+	some := false
+	for _, s := range steps {
+		if s.For.UID != "" {
+			some = true
+			e.Mirror.RememberEviction(gangID(s.For), e.Now())
+		}
+	}
+	if !some {
+		return
+	}
+	if err := e.keep(ctx); err != nil && ctx.Err() == nil {
+		e.Log.Info("Could not write for whom others are evicted; a manager that takes over may evict again", "reason", err.Error())
+	}
 }
 
 // evict ends one pod, if it is still the one that was meant.

@@ -5,9 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strconv"
-	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -69,12 +70,12 @@ func (b *builder) gangs() {
 // passing marks the gangs of which something is remembered that time alone ends.
 func (b *builder) passing() {
 	k := &b.m.kept
-	for _, memory := range []map[string]time.Time{b.m.held, b.m.evicted} {
-		for id := range memory {
+	for _, remembered := range []iter.Seq[string]{maps.Keys(b.m.held), maps.Keys(b.m.evicted)} {
+		for id := range remembered {
 			at, there := find(k.gangs, id, gangName)
 			if !there {
 				if !k.all {
-					delete(memory, id)
+					b.m.forgetGang(id)
 				}
 				continue
 			}

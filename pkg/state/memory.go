@@ -20,6 +20,8 @@ import (
 type Memory struct {
 	Bought []Bought                `json:"bought,omitempty"` // within snapshot.GrowthWindow, by request
 	Shapes map[string]LearnedShape `json:"shapes,omitempty"` // by node group
+
+	Evictions map[string]Eviction `json:"evictions,omitempty"` // by gang
 }
 
 // Bought is one purchase as the limit on growth counts it.
@@ -54,6 +56,7 @@ func (m *Mirror) Recall(left Memory) {
 	m.update(func() {
 		m.bought = slices.Clone(left.Bought)
 		maps.Copy(m.shapes, left.Shapes)
+		maps.Copy(m.evicted, left.Evictions)
 	})
 }
 
@@ -70,7 +73,7 @@ func (m *Mirror) Memory(now time.Time) Memory {
 	defer m.mu.Unlock()
 	b := &builder{m: m, s: &snapshot.Snapshot{Now: now}}
 	b.recall()
-	return Memory{Bought: b.purchases(), Shapes: maps.Clone(m.shapes)}
+	return Memory{Bought: b.purchases(), Shapes: maps.Clone(m.shapes), Evictions: b.vain()}
 }
 
 // LimitsGrowth says whether there is a limit on what is bought within an hour.

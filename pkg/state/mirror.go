@@ -50,7 +50,7 @@ type Mirror struct {
 	drainer  *fit.Drainer
 	draining map[string]bool      // nodes that capmgr is giving back, by name
 	held     map[string]time.Time // by gang: not to be bound before (its bind was refused)
-	evicted  map[string]time.Time // by gang: when others were last evicted for it
+	evicted  map[string]Eviction  // by gang: that others were evicted for it
 	running  map[string]minima    // by gang: the minimum that it runs with
 	short    map[string]time.Time // by gang: since when it runs below that
 	classes  map[string]*schedulingv1.PriorityClass
@@ -99,7 +99,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		drainer:        fit.NewDrainer(),
 		draining:       map[string]bool{},
 		held:           map[string]time.Time{},
-		evicted:        map[string]time.Time{},
+		evicted:        map[string]Eviction{},
 		running:        map[string]minima{},
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
@@ -184,11 +184,6 @@ func (m *Mirror) AssumeDraining(node string, is bool) {
 			delete(m.draining, node)
 		}
 	})
-}
-
-// RememberEviction records when others were evicted for a gang.
-func (m *Mirror) RememberEviction(gang snapshot.GangID, at time.Time) {
-	m.note(func() { m.evicted[string(gang)] = at })
 }
 
 // SetGroups records what the cloud says of the node groups.

@@ -52,9 +52,6 @@ func (b *builder) rank(g *snapshot.Gang, labels map[string]string, pod *corev1.P
 	}
 }
 
-// evictionMemory is how long it is remembered that others were evicted for a gang.
-const evictionMemory = 10 * time.Minute
-
 // stalenessGrace is how long a gang may run below its minimum when nothing else is said.
 const stalenessGrace = time.Minute
 
@@ -76,9 +73,7 @@ func (b *builder) complete(g *snapshot.Gang) {
 	if until, ok := b.m.held[id]; ok && b.s.Now.Before(until) {
 		g.HeldUntil = until
 	}
-	if at, ok := b.m.evicted[id]; ok && b.s.Now.Sub(at) < evictionMemory {
-		g.EvictedAt = at
-	}
+	b.evictions(g)
 	b.minimum(g)
 }
 

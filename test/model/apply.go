@@ -24,8 +24,11 @@ import (
 func (w *World) Apply(p *plan.Plan) error {
 	at, known := w.decided[p.Rev]
 	fresh := known && at == w.changes
-	w.notes = nil
+	w.notes, w.refusals = nil, nil
 	var broken []error
+	if fresh {
+		broken = append(broken, w.checkLedger(p))
+	}
 	for _, step := range p.Steps {
 		switch s := step.(type) {
 		case plan.Book:
@@ -57,6 +60,7 @@ func (w *World) Apply(p *plan.Plan) error {
 	if fresh && len(w.notes) > 0 {
 		broken = append(broken, fmt.Errorf("a plan that nothing had overtaken was refused: %v", w.notes))
 	}
+	w.notes = append(w.notes, w.refusals...)
 	w.publish(p.Verdicts)
 	broken = append(broken, w.Check())
 	return errors.Join(broken...)
@@ -214,6 +218,7 @@ func (w *World) bind(b plan.Bind) error {
 		broken = append(broken, w.checkBind(p))
 		w.putPod(p)
 	}
+	w.mirror.ForgetEviction(gangID(b.Gang))
 	return errors.Join(append(broken, w.checkGang(b), w.checkLimits(b))...)
 }
 
@@ -227,11 +232,18 @@ func (w *World) evict(e plan.Evict) error {
 			w.leaveOut(e, "pod %s is gone", ref.Name)
 			continue
 		}
+		if name := w.refusedBy(p); name != "" {
+			w.refusals = append(w.refusals, fmt.Sprintf("refused: evicting pod %s: the disruption budget %s allows none", ref.Name, name))
+			continue
+		}
 		uids = append(uids, p.UID)
 		p = p.DeepCopy()
 		now := metav1.NewTime(w.Now)
 		p.DeletionTimestamp = &now
 		w.putPod(p)
+	}
+	if len(uids) > 0 {
+		w.Evictions[e.Gang.String()]++
 	}
 	w.mirror.AssumeEvicted(uids)
 	if e.For.UID != "" {
@@ -260,7 +272,14 @@ func (w *World) terminate(s plan.TerminateNode) error {
 			return nil
 		}
 	}
+	if n := w.nodes[i.Node]; n != nil && state.Protected(n) != "" {
+		w.leaveOut(s, "%s", state.Protected(n))
+		return nil
+	}
 	g.forget(i.ProviderID)
+	if i.Node != "" {
+		w.mirror.NoteReleased(g.Name, w.Now)
+	}
 	if n := w.nodes[i.Node]; n != nil {
 		delete(w.nodes, n.Name)
 		w.mirror.Nodes().OnDelete(n)

@@ -40,6 +40,7 @@ type Group struct {
 	Instances []*Instance
 
 	serial int
+	bought int // asked for with a token
 	tokens map[string][]string
 }
 
@@ -66,6 +67,9 @@ func (g *Group) Launch(now time.Time, count int, token, intent string) ([]string
 	if g.Refusal != nil {
 		g.Spare -= got
 	}
+	if token != "" {
+		g.bought += got
+	}
 	var ids []string
 	for range got {
 		g.serial++
@@ -80,6 +84,9 @@ func (g *Group) Launch(now time.Time, count int, token, intent string) ([]string
 	g.tokens[token] = ids
 	return ids, err
 }
+
+// Bought is how many instances the manager has ever had launched.
+func (g *Group) Bought() int { return g.bought }
 
 // Instance finds an instance by ID, or nil.
 func (g *Group) Instance(id string) *Instance {

@@ -63,6 +63,9 @@ func (w *World) DeleteRayCluster(namespace, name string) error {
 
 // Reconcile lets KubeRay bring the pods of every RayCluster in line with its spec.
 func (w *World) Reconcile() {
+	if w.KubeRayStopped {
+		return
+	}
 	for _, rc := range values(w.clusters) {
 		w.reconcile(rc)
 	}

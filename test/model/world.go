@@ -8,6 +8,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
@@ -28,6 +29,9 @@ type World struct {
 	Config *v1alpha1.Config
 	Groups map[string]*Group // the cloud, by the configured name of the node group
 
+	KubeRayStopped bool           // pods of RayClusters are neither made nor deleted
+	Evictions      map[string]int // by "kind/namespace/name" of the gang: steps that evicted some of it
+
 	mirror *state.Mirror
 	fit    *fit.Checker
 
@@ -36,11 +40,14 @@ type World struct {
 	queues   map[string]*queuev2.Queue
 	clusters map[types.NamespacedName]*rayv1.RayCluster
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
+	budgets  map[types.NamespacedName]*policyv1.PodDisruptionBudget
 
 	serial  uint64            // of objects: UIDs and resource versions
 	changes uint64            // by anything but Apply; a plan is fresh while it stands still
 	decided map[uint64]uint64 // plan revision to changes at that time
-	notes   []string          // steps of the last plan that were overtaken
+	notes   []string          // steps of the last plan that were overtaken, and what a budget refused
+
+	refusals []string
 }
 
 // New returns an empty world under a configuration. Every configured node group must be in groups.
@@ -56,7 +63,8 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 		queues:   map[string]*queuev2.Queue{},
 		clusters: map[types.NamespacedName]*rayv1.RayCluster{},
 		requests: map[types.NamespacedName]*v1alpha1.CapacityRequest{},
-		decided:  map[uint64]uint64{},
+		budgets:  map[types.NamespacedName]*policyv1.PodDisruptionBudget{},
+		decided:  map[uint64]uint64{}, Evictions: map[string]int{},
 	}
 	for _, c := range config.NodeGroups {
 		if groups[c.Name] == nil {
@@ -88,6 +96,9 @@ func (w *World) Restart() {
 	}
 	for _, k := range sorted(w.nodes) {
 		w.mirror.Nodes().OnAdd(w.nodes[k], true)
+	}
+	for _, k := range sortedNames(w.budgets) {
+		w.mirror.PodDisruptionBudgets().OnAdd(w.budgets[k], true)
 	}
 	for _, k := range sortedNames(w.pods) {
 		w.mirror.Pods().OnAdd(w.pods[k], true)
