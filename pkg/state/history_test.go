@@ -109,17 +109,18 @@ func TestGrowthIsReadFromCapacityRequests(t *testing.T) {
 			nil,
 		},
 		"PartialFill": {
-			"what came was bought, though it was given back",
+			"what came was bought, though it was given back; it came when the purchase was given up, at the latest",
 			func(m *state.Mirror) {
 				m.AssumeRequest(request("x", "g5-a", 3, ago(time.Minute), came("g5-a", "i-1", "i-2"),
-					is(v1alpha1.ConditionFailed, v1alpha1.ReasonPartialFill, noon)))
+					is(v1alpha1.ConditionFailed, v1alpha1.ReasonPartialFill, ago(30*time.Second))))
 			},
-			[]snapshot.Growth{{At: ago(59 * time.Second), Nodes: 2}},
+			[]snapshot.Growth{{At: ago(29 * time.Second), Nodes: 2}},
 		},
 		"NeverUsable": {
 			"incident never-fits: nodes that came and served nobody are what the limit is for",
 			func(m *state.Mirror) {
-				m.AssumeRequest(request("x", "g5-a", 3, ago(30*time.Minute), came("g5-a", "i-1", "i-2", "i-3"),
+				m.AssumeRequest(request("x", "g5-a", 3, ago(31*time.Minute), came("g5-a", "i-1", "i-2", "i-3"),
+					is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(30*time.Minute)),
 					is(v1alpha1.ConditionFailed, v1alpha1.ReasonNodeDidNotFit, ago(20*time.Minute))))
 			},
 			[]snapshot.Growth{{At: ago(30*time.Minute - time.Second), Nodes: 3}},

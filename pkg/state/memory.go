@@ -110,13 +110,16 @@ func (b *builder) purchases() (out []Bought) {
 }
 
 // boughtAt is when the cloud launched what a request asked for, at the latest: the API server tells whole
-// seconds. While it is being asked, that is yet to come.
+// seconds. While it is being asked, that is yet to come; a purchase that fell short was asked for before
+// it was given up.
 func (b *builder) boughtAt(r *v1alpha1.CapacityRequest) time.Time {
-	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned); c != nil && c.Status == metav1.ConditionTrue {
-		return c.LastTransitionTime.Add(time.Second)
+	for _, done := range []string{v1alpha1.ConditionProvisioned, v1alpha1.ConditionFailed, v1alpha1.ConditionReleased} {
+		if c := meta.FindStatusCondition(r.Status.Conditions, done); c != nil && c.Status == metav1.ConditionTrue {
+			return c.LastTransitionTime.Add(time.Second)
+		}
 	}
 	at := r.CreationTimestamp.Add(time.Second)
-	if least := b.s.Now.Add(time.Second - snapshot.GrowthWindow); at.Before(least) && !over(r) && b.m.requests[requestKey(r)] == r {
+	if least := b.s.Now.Add(time.Second - snapshot.GrowthWindow); at.Before(least) && b.m.requests[requestKey(r)] == r {
 		return least
 	}
 	return at

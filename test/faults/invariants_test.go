@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -176,7 +177,7 @@ func (w *world) watchOver(alive time.Duration) {
 	partial, half := w.partial(), w.halfMade()
 	for _, name := range sorted(w.groups) {
 		for _, i := range w.groups[name].instances {
-			if !i.ends.IsZero() || !partial[i.intent] && !half[i.intent] || w.orphan(i) {
+			if !i.ends.IsZero() || !partial[i.intent] && !half[i.intent] || w.orphan(i) || w.works(i) {
 				delete(w.kept, i.id)
 				continue
 			}
@@ -197,6 +198,11 @@ func (w *world) boots() bool {
 		}
 	}
 	return false
+}
+
+// works says whether somebody uses an instance: it stays then, whatever it was bought for.
+func (w *world) works(i *instance) bool {
+	return slices.ContainsFunc(w.podsOn(i.node), func(p *corev1.Pod) bool { return !over(p) })
 }
 
 // orphan says whether the request that an instance was bought for went with its owner. Nothing tells

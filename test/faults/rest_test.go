@@ -92,7 +92,7 @@ func (w *world) untrue(g *gang, v plan.Verdict) string {
 		quota = quota || gpu.Quota >= 0 && w.use(q, g.uid, true)+g.gpus > int64(gpu.Quota*1000)
 		if s := w.config.Queues[q].Scaling; s != nil {
 			bounded = bounded || len(s.MaxNodes) > 0 ||
-				s.MaxGPUs != nil && (g.gpus == 0 || w.use(q, g.uid, false)+g.gpus > int64(*s.MaxGPUs)*1000)
+				s.MaxGPUs != nil && (g.gpus == 0 || w.use(q, g.uid, false)+g.gpus+w.coarseness() > int64(*s.MaxGPUs)*1000)
 		}
 	}
 	fits := false
@@ -112,6 +112,15 @@ func (w *world) untrue(g *gang, v plan.Verdict) string {
 		return ""
 	}
 	return fmt.Sprintf("%s has %v of %v: %s: %s", g.name, g.have, g.least, v.Reason, v.Message)
+}
+
+// coarseness is how many thousandths of a GPU are bought at most with what is needed: machines come whole.
+func (w *world) coarseness() int64 {
+	most := int64(1)
+	for _, g := range w.groups {
+		most = max(most, int64(g.shape.GPUs))
+	}
+	return (most - 1) * 1000
 }
 
 // full says whether some group, or the cluster, has little room to grow.
