@@ -33,9 +33,9 @@ func (w *world) checkBook(r *v1alpha1.CapacityRequest) {
 		return // it went while the request was on its way
 	}
 	// What is missing may be topped up where machines were lost or somebody took room that was counted on.
-	// Where what is booked would do alone, a second purchase is one too many.
-	if before := w.booked(g); g.gpus > 0 && before >= g.gpus {
-		w.violate("%s is bought for %s, for which enough is booked: %d for %d", r.Name, g.name, before, g.gpus)
+	// Where what is booked would do alone, for all that the owner wants, a second purchase is one too many.
+	if before := w.booked(g); g.gpus > 0 && before >= g.wish {
+		w.violate("%s is bought for %s, for which enough is booked: %d for %d", r.Name, g.name, before, g.wish)
 	}
 	if g.suspended && time.Since(w.limited[g.name]) > lag {
 		w.violate("%s is bought for %s, which is suspended", r.Name, g.name)

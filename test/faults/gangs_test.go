@@ -23,6 +23,7 @@ type gang struct {
 	suspended   bool
 	least       map[string]int // pods that it needs, by group
 	gpus        int64          // of those, in thousandths
+	wish        int64          // GPUs of all that its owner wants, in thousandths
 	have        map[string]int // pods that are bound and not leaving, by group
 	bound       int
 }
@@ -61,6 +62,7 @@ func (w *world) gangs() []*gang {
 		for _, grp := range groups {
 			g.least[grp.Name] = grp.Min
 			g.gpus += int64(grp.Min) * grp.Request.MilliGPU
+			g.wish += int64(grp.Want) * grp.Request.MilliGPU
 		}
 		byOwner[rc.UID] = g
 		w.known = append(w.known, g)
@@ -70,7 +72,9 @@ func (w *world) gangs() []*gang {
 		if ref := metav1.GetControllerOf(p); ref != nil {
 			g = byOwner[ref.UID]
 		} else if queueOf(p) != "" && !over(p) {
-			g = &gang{uid: p.UID, name: p.Name, queue: queueOf(p), fixed: fixed(p), least: map[string]int{"": 1}, have: map[string]int{}, gpus: fit.Requests(p).MilliGPU}
+			g = &gang{uid: p.UID, name: p.Name, queue: queueOf(p), fixed: fixed(p), least: map[string]int{"": 1}, have: map[string]int{}}
+			g.gpus = fit.Requests(p).MilliGPU
+			g.wish = g.gpus
 			w.known = append(w.known, g)
 		}
 		if g != nil && p.Spec.NodeName != "" && p.DeletionTimestamp == nil && !over(p) {
