@@ -31,10 +31,13 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 				err := e.evict(ctx, p)
 				mu.Lock()
 				defer mu.Unlock()
-				if err != nil {
-					errs = append(errs, err)
-				} else {
+				switch {
+				case err == nil:
 					done[k] = append(done[k], types.UID(p.UID))
+				case guarded(err):
+					e.tellGuarded(s, p, err)
+				default:
+					errs = append(errs, err)
 				}
 				return nil
 			})
@@ -50,6 +53,20 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %s %s", count(len(done[k])), s.Because))
 	}
 	return errors.Join(errs...)
+}
+
+// guarded says whether a disruption budget is what keeps a pod. Trying again does not help: the budget has
+// to change, and that is seen.
+func guarded(err error) bool { return apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause) }
+
+// tellGuarded tells those who wait for room that a disruption budget keeps a pod where it is.
+func (e *Executor) tellGuarded(s plan.Evict, p plan.PodRef, err error) {
+	whom := s.For
+	if whom.UID == "" {
+		whom = s.Gang
+	}
+	e.Log.Info("A disruption budget keeps a pod", "pod", p.Namespace+"/"+p.Name, "gang", s.Gang.String(), "for", whom.String(), "reason", err.Error())
+	e.event(whom, "Warning", "EvictionRefused", fmt.Sprintf("Pod %s/%s of %s stays: a disruption budget allows no eviction of it now", p.Namespace, p.Name, s.Gang))
 }
 
 // rememberEvictions notes for whom others are about to be evicted, and leaves it to a successor. It counts

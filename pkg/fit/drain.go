@@ -1,6 +1,8 @@
 package fit
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,6 +47,36 @@ func (d *Drainer) Keeps(pod *corev1.Pod) string {
 		return text
 	}
 	return status.BlockingReason.String()
+}
+
+// Guards says why the API server would refuse to evict a pod that is bound, or "". It refuses for the sake
+// of disruption budgets only, and not of pods that have not begun to run: see its eviction subresource.
+func (d *Drainer) Guards(pod *corev1.Pod) string {
+	if pod.Status.Phase == corev1.PodPending || pod.DeletionTimestamp != nil {
+		return ""
+	}
+	matching := tracker{budgets: d.budgets}.MatchingPdbs(pod)
+	switch {
+	case len(matching) > 1:
+		return "more than one disruption budget selects it"
+	case len(matching) == 1 && matching[0].Status.DisruptionsAllowed < 1 && (ready(pod) || !spares(matching[0])):
+		return "disruption budget " + matching[0].Name + " allows no eviction of it"
+	}
+	return ""
+}
+
+// spares says whether a budget lets pods go that are not ready: as a rule when enough others are healthy.
+func spares(b *policyv1.PodDisruptionBudget) bool {
+	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil && *p == policyv1.AlwaysAllow {
+		return true
+	}
+	return b.Status.DesiredHealthy > 0 && b.Status.CurrentHealthy >= b.Status.DesiredHealthy
+}
+
+func ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 var keeps = map[drain.BlockingPodReason]string{

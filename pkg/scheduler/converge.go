@@ -49,7 +49,7 @@ func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 	var least cost
 	for _, c := range d.victims.chunks {
 		pods, request := c.left(d.evicted)
-		if len(pods) == 0 || dim.of(request) == 0 || !d.below(c.gang, a) {
+		if len(pods) == 0 || slices.ContainsFunc(pods, guarded) || dim.of(request) == 0 || !d.below(c.gang, a) {
 			continue
 		}
 		if cost := d.costOf(c, false); best == nil || cost.compare(least) < 0 {
@@ -58,6 +58,9 @@ func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 	}
 	return best
 }
+
+// guarded says whether a pod cannot be evicted as things are. A step that is refused in part ends a gang by half.
+func guarded(p *snapshot.Pod) bool { return p.Guarded != "" }
 
 func (d *decision) below(g *snapshot.Gang, a *account) bool {
 	for q := d.ledger.accounts[g.Queue]; q != nil; q = q.parent {

@@ -9,7 +9,7 @@ import (
 )
 
 // PodDisruptionBudgets returns the handler for the informer of disruption budgets. How many evictions one
-// allows says whether its pods keep their nodes.
+// allows says whether its pods can be evicted, and whether they keep their nodes.
 func (m *Mirror) PodDisruptionBudgets() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { m.setBudget(nil, o) },
@@ -52,8 +52,8 @@ func (m *Mirror) protect(b *policyv1.PodDisruptionBudget) {
 		if p.object.Namespace != b.Namespace || !selector.Matches(labels.Set(p.object.Labels)) {
 			continue
 		}
-		if keeps := m.drainer.Keeps(p.object); keeps != p.keeps {
-			p.keeps = keeps
+		if keeps, guards := m.drainer.Keeps(p.object), m.drainer.Guards(p.object); keeps != p.keeps || guards != p.guards {
+			p.keeps, p.guards = keeps, guards
 			m.kept.units[keyOf(p)] = true
 		}
 	}

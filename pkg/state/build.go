@@ -106,7 +106,7 @@ func (b *builder) pod(p *pod) *snapshot.Pod {
 		Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
 		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
 		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
-		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Object: p.object,
+		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards, Object: p.object,
 	}
 }
 

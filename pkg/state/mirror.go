@@ -68,6 +68,7 @@ type pod struct {
 	alone   bool
 	ours    bool   // scheduled by capmgr
 	keeps   string // why its node must not be taken away under it; see fit.Drainer
+	guards  string // why it cannot be evicted
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string

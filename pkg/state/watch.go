@@ -23,7 +23,7 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 				m.forgetPod(p.UID)
 				return
 			}
-			converted.keeps = m.drainer.Keeps(p)
+			converted.keeps, converted.guards = m.drainer.Keeps(p), m.drainer.Guards(p)
 			m.kept.enter(m.pods[p.UID], converted)
 			m.pods[p.UID] = converted
 			if p.Spec.NodeName != "" {

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -95,8 +94,13 @@ func (w *world) gangOf(uid types.UID) *gang {
 	return nil
 }
 
-// gangNameOf is the name of the gang that a pod is of.
-func gangNameOf(p *corev1.Pod) string { return cmp.Or(p.Labels["ray.io/cluster"], p.Name) }
+// gangLabel names the gang that a pod is of.
+const gangLabel = "ray.io/cluster"
+
+func gangNameOf(p *corev1.Pod) string { return p.Labels[gangLabel] }
+
+// guarded says whether a disruption budget keeps a gang.
+func (w *world) guarded(gang string) bool { return w.budgets.get("ml/"+gang) != nil }
 
 func fixed(o metav1.Object) bool {
 	class := o.GetLabels()[v1alpha1.PriorityClassLabel]

@@ -7,6 +7,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
@@ -74,7 +75,9 @@ func pick(h *happenings, r *rand.Rand, of []happening) {
 // over takes back what would keep the world from coming to rest.
 func (h *happenings) over() {
 	w := h.w
-	clear(w.guarded)
+	for _, b := range w.budgets.list() {
+		w.budgets.drop(b)
+	}
 	clear(w.barred)
 	for _, n := range w.nodes.list() {
 		h.mend(n)
@@ -212,6 +215,7 @@ func (h *happenings) createPod() {
 	w := h.w
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: fmt.Sprintf("pod%d", w.serial),
 		Labels: map[string]string{v1alpha1.QueueLabel: leaf(h.more, w)}}, Spec: podSpec("1", "2Gi", int64(h.more.IntN(2)))}
+	p.Labels[gangLabel] = p.Name
 	if class := h.class(); class != "" {
 		p.Labels[v1alpha1.PriorityClassLabel] = class
 	}
@@ -322,9 +326,21 @@ func (h *happenings) relimit() {
 	h.w.note("queue %s: limit %g", q.Name, to)
 }
 
-func (h *happenings) guard() { h.mark(h.w.guarded, "a disruption budget keeps") }
+// guard has a disruption budget keep a gang whole.
+func (h *happenings) guard() {
+	if g, ok := one(h.more, h.w.gangs()); ok {
+		h.w.budgets.put(&policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: g.name},
+			Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{gangLabel: g.name}}}})
+		h.w.note("a disruption budget keeps %s", g.name)
+	}
+}
 
-func (h *happenings) unguard() { h.unmark(h.w.guarded, "no disruption budget keeps") }
+func (h *happenings) unguard() {
+	if b, ok := one(h.more, h.w.budgets.list()); ok {
+		h.w.budgets.drop(b)
+		h.w.note("no disruption budget keeps %s", b.Name)
+	}
+}
 
 func (h *happenings) bar() { h.mark(h.w.barred, "a policy refuses to bind") }
 

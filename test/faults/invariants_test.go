@@ -163,7 +163,7 @@ func (w *world) watchOver(alive time.Duration) {
 	for _, g := range w.gangs() {
 		// One that was whole and lost a member may wait for a node that comes in its place.
 		w.ran[g.uid] = w.ran[g.uid] || g.whole()
-		if g.bound == 0 || w.ran[g.uid] || w.guarded[g.name] {
+		if g.bound == 0 || w.ran[g.uid] || w.guarded(g.name) {
 			delete(w.unwhole, g.uid)
 			continue
 		}

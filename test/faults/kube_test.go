@@ -100,8 +100,10 @@ func (a podAPI) EvictV1(ctx context.Context, e *policyv1.Eviction) error {
 			return missing(e.Name)
 		case p.UID != *e.DeleteOptions.Preconditions.UID:
 			return apierrors.NewConflict(anything, e.Name, nil)
-		case w.guarded[gangNameOf(p)]:
-			return apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+		case w.guarded(gangNameOf(p)):
+			err := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+			err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{Type: policyv1.DisruptionBudgetCause})
+			return err
 		}
 		w.note("evicted %s", p.Name)
 		w.checkEvict(p)

@@ -73,7 +73,7 @@ func (w *world) makePod(rc *rayv1.RayCluster, group string, template corev1.PodT
 	yes := true
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: rc.Namespace, Name: fmt.Sprintf("%s-%s-%d", rc.Name, group, w.serial),
-		Labels: map[string]string{"ray.io/cluster": rc.Name, ray.GroupLabel: group, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
+		Labels: map[string]string{gangLabel: rc.Name, ray.GroupLabel: group, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
 			Name: rc.Name, UID: rc.UID, Controller: &yes}},
 	}, Spec: *template.Spec.DeepCopy()}

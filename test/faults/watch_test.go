@@ -8,6 +8,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,11 +50,13 @@ type view struct {
 	requests map[string]*v1alpha1.CapacityRequest
 	nodes    map[string]*corev1.Node
 	pods     map[string]*corev1.Pod
+	budgets  map[string]*policyv1.PodDisruptionBudget
 }
 
 func newView(m *state.Mirror) *view {
 	return &view{m: m, queues: map[string]*queuev2.Queue{}, clusters: map[string]*rayv1.RayCluster{},
-		requests: map[string]*v1alpha1.CapacityRequest{}, nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{}}
+		requests: map[string]*v1alpha1.CapacityRequest{}, nodes: map[string]*corev1.Node{}, pods: map[string]*corev1.Pod{},
+		budgets: map[string]*policyv1.PodDisruptionBudget{}}
 }
 
 // follow shows everything that has changed.
@@ -65,6 +68,7 @@ func (v *view) follow(w *world) {
 	show(w.clusters, v.clusters, v.m.RayClusters(), !v.begun)
 	show(w.requests, v.requests, v.m.CapacityRequests(), !v.begun)
 	show(w.nodes, v.nodes, v.m.Nodes(), !v.begun)
+	show(w.budgets, v.budgets, v.m.PodDisruptionBudgets(), !v.begun)
 	show(w.pods, v.pods, v.m.Pods(), !v.begun)
 	v.begun, v.seen = true, w.changes
 }

@@ -10,6 +10,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,11 +31,11 @@ type world struct {
 	queues   *store[*queuev2.Queue]
 	clusters *store[*rayv1.RayCluster]
 	requests *store[*v1alpha1.CapacityRequest]
+	budgets  *store[*policyv1.PodDisruptionBudget]
 	memory   *corev1.ConfigMap // what managers leave to each other; nil: nothing yet
 	groups   map[string]*group
 	tokens   map[string]*launch
 
-	guarded map[string]bool      // gangs that a disruption budget keeps, by name
 	barred  map[string]bool      // gangs whose pods an admission policy does not let bind, by name
 	limited map[string]time.Time // when somebody last changed a queue's limit or suspended a gang, by name
 	spared  map[string]time.Time // since when nodes ask to be left alone
@@ -61,10 +62,11 @@ type world struct {
 func emptyWorld(d *dice) *world {
 	w := &world{dice: d, config: &v1alpha1.Config{Queues: map[string]v1alpha1.QueueConfiguration{}},
 		groups: map[string]*group{}, tokens: map[string]*launch{},
-		guarded: map[string]bool{}, barred: map[string]bool{}, limited: map[string]time.Time{}, spared: map[string]time.Time{},
+		barred: map[string]bool{}, limited: map[string]time.Time{}, spared: map[string]time.Time{},
 		unwhole: map[types.UID]time.Duration{}, kept: map[string]time.Duration{}, ran: map[types.UID]bool{},
 		evicted: map[string]time.Time{}, stopped: map[types.UID]int{}}
 	w.pods, w.nodes, w.queues = newStore[*corev1.Pod](w, "pod"), newStore[*corev1.Node](w, "node"), newStore[*queuev2.Queue](w, "queue")
+	w.budgets = newStore[*policyv1.PodDisruptionBudget](w, "budget")
 	w.clusters, w.requests = newStore[*rayv1.RayCluster](w, "raycluster"), newStore[*v1alpha1.CapacityRequest](w, "request")
 	return w
 }
