@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -122,15 +123,32 @@ func (e *Executor) Resume(ctx context.Context) {
 	e.keepShapes(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
-			e.once("acquire "+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
+			e.once(acquiring+r.Namespace+"/"+r.Name, func() { e.giveBack(ctx, r, r.Status.Nodes) })
 			continue
 		}
 		e.acquire(ctx, r)
 	}
 }
 
+// acquiring is what the work on a request is called among what is in flight, with its name.
+const acquiring = "acquire "
+
+// forNobody says whether a launch may be under way of which the request is gone, with its gang: no snapshot
+// counts what it brings.
+func (e *Executor) forNobody() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key := range e.inFlight {
+		namespace, name, ok := strings.Cut(strings.TrimPrefix(key, acquiring), "/")
+		if ok && strings.HasPrefix(key, acquiring) && e.Mirror.Request(namespace, name) == nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (e *Executor) acquire(ctx context.Context, r *v1alpha1.CapacityRequest) {
-	e.once("acquire "+r.Namespace+"/"+r.Name, func() {
+	e.once(acquiring+r.Namespace+"/"+r.Name, func() {
 		e.accept(ctx, r)
 		results := e.launchAll(ctx, r)
 		if ctx.Err() != nil {
@@ -184,6 +202,11 @@ func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if err == nil || errors.Is(err, cloud.ErrThrottled) { // else it may have been launched, and must be known
+			if e.Mirror.Request(r.Namespace, r.Name) == nil {
+				return nil, errGone
+			}
+		}
 		ids, err = e.Providers[g.Provider].Launch(ctx, cloud.LaunchRequest{
 			Group: state.GroupConfig(*g), Count: int(n.Count), Zone: n.Zone, Token: n.ClientToken,
 			Intent: r.Namespace + "/" + r.Name,
@@ -205,6 +228,9 @@ func (e *Executor) launch(ctx context.Context, r *v1alpha1.CapacityRequest, n v1
 		}
 	}
 }
+
+// errGone ends the launches of a request that nobody wants any more.
+var errGone = errors.New("its gang is gone")
 
 // partialFor is how long a part of a purchase is asked for after another part has come. What came bills
 // and serves nobody, and a minute is all that it may, with the longest pause between two calls and the

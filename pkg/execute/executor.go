@@ -60,7 +60,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	var binds []plan.Bind
 	var evictions []plan.Evict
 	unsettled := map[types.UID]bool{} // gangs of which a purchase was to end, and has not
-	doubtful := len(e.doubts) > 0
+	doubtful := len(e.doubts) > 0 || e.forNobody()
 	errs = append(errs, e.settleDoubts(ctx))
 	for _, step := range p.Steps {
 		if ctx.Err() != nil {

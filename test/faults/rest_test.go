@@ -118,7 +118,7 @@ func (w *world) untrue(g *gang, v plan.Verdict) string {
 func (w *world) coarseness() int64 {
 	most := int64(1)
 	for _, g := range w.groups {
-		most = max(most, int64(g.shape.GPUs))
+		most = max(most, g.shape.GPUs)
 	}
 	return (most - 1) * 1000
 }
