@@ -164,6 +164,21 @@ var plays = map[string]play{
 		acts: map[time.Duration]func(*world){4 * time.Minute: cluster("train", 3, 2, 1, "")},
 		last: 5 * time.Minute, end: "2 of a, train runs with 3",
 	},
+	"restart-mid-drain: work comes while idle machines are on their way back": {
+		world: func(w *world) {
+			w.addNode("own", 0)
+			w.addGroup(&group{name: "a", max: 4, zone: "z-0", price: 1, shape: oneGPU})
+			w.addQueue("q", "", 8, queuev2.Unlimited)
+			w.scaling("q", &v1alpha1.Scaling{}, "a")
+		},
+		acts: map[time.Duration]func(*world){
+			5 * time.Second: cluster("first", 2, 2, 1, ""),
+			4 * time.Minute: gone("first"),
+			// Two minutes of idleness later they go; a manager that dies there leaves them closed.
+			6*time.Minute + 11*time.Second: cluster("second", 2, 2, 1, ""),
+		},
+		last: 7 * time.Minute, end: "2 of a, second runs with 3",
+	},
 	"a policy refuses to bind for a while": {
 		world: func(w *world) {
 			w.addNode("own", 2)

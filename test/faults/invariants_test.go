@@ -153,6 +153,9 @@ const (
 	partialGang = 3 * time.Minute
 	// partialPurchase is how long machines of a purchase may live that was not made in full.
 	partialPurchase = time.Minute
+	// closedNode is how long a node may be kept free of work in order to be given back: then it goes, or is
+	// open again.
+	closedNode = time.Minute
 )
 
 // watchOver looks at what must not last. alive is how long a manager lived since the last look: what
@@ -174,6 +177,13 @@ func (w *world) watchOver(alive time.Duration) {
 			w.violate("%s has been partial for %s: %d of %d", g.name, partialGang, g.bound, g.needs())
 		}
 	}
+	for _, n := range w.nodes.list() {
+		if !closed(n) {
+			delete(w.closed, n.Name)
+		} else if w.closed[n.Name] += alive; w.closed[n.Name] == closedNode {
+			w.violate("%s has been closed for %s, and neither went nor was opened again", n.Name, closedNode)
+		}
+	}
 	partial, half := w.partial(), w.halfMade()
 	for _, name := range sorted(w.groups) {
 		for _, i := range w.groups[name].instances {
@@ -186,6 +196,11 @@ func (w *world) watchOver(alive time.Duration) {
 			}
 		}
 	}
+}
+
+// closed says whether a manager was about to give a node back.
+func closed(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.DrainingTaint })
 }
 
 // boots says whether some machine may still come up.

@@ -42,6 +42,7 @@ type world struct {
 
 	unwhole map[types.UID]time.Duration // how long gangs have been partial while a manager lived
 	kept    map[string]time.Duration    // how long instances of failed or half-made purchases have lived
+	closed  map[string]time.Duration    // how long nodes have been kept free in order to be given back
 	ran     map[types.UID]bool          // gangs that were whole once
 	doubts  []doubt
 	evicted map[string]time.Time // by queue: when pods of it were last evicted
@@ -63,7 +64,7 @@ func emptyWorld(d *dice) *world {
 	w := &world{dice: d, config: &v1alpha1.Config{Queues: map[string]v1alpha1.QueueConfiguration{}},
 		groups: map[string]*group{}, tokens: map[string]*launch{},
 		barred: map[string]bool{}, limited: map[string]time.Time{}, spared: map[string]time.Time{},
-		unwhole: map[types.UID]time.Duration{}, kept: map[string]time.Duration{}, ran: map[types.UID]bool{},
+		unwhole: map[types.UID]time.Duration{}, kept: map[string]time.Duration{}, closed: map[string]time.Duration{}, ran: map[types.UID]bool{},
 		evicted: map[string]time.Time{}, stopped: map[types.UID]int{}}
 	w.pods, w.nodes, w.queues = newStore[*corev1.Pod](w, "pod"), newStore[*corev1.Node](w, "node"), newStore[*queuev2.Queue](w, "queue")
 	w.budgets = newStore[*policyv1.PodDisruptionBudget](w, "budget")
