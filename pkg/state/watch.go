@@ -132,18 +132,24 @@ func finished(p *corev1.Pod) bool {
 }
 
 // handle makes an event handler out of what to do with an object that is there and one that is
-// gone. A deletion that the watch missed arrives as a tombstone with the last known object.
-func handle[T any](there, gone func(T)) cache.ResourceEventHandler {
+// gone. A deletion that the watch missed arrives as a tombstone with the last known object, or, where there
+// is another object of that name by then, as a change from the one to the other.
+func handle[T metav1.Object](there, gone func(T)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if t, ok := o.(T); ok {
 				there(t)
 			}
 		},
-		UpdateFunc: func(_, o any) {
-			if t, ok := o.(T); ok {
-				there(t)
+		UpdateFunc: func(old, o any) {
+			t, ok := o.(T)
+			if !ok {
+				return
 			}
+			if before, ok := old.(T); ok && before.GetUID() != t.GetUID() {
+				gone(before)
+			}
+			there(t)
 		},
 		DeleteFunc: func(o any) {
 			if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {

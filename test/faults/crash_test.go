@@ -179,6 +179,25 @@ var plays = map[string]play{
 		},
 		last: 7 * time.Minute, end: "2 of a, second runs with 3",
 	},
+	"slow-bind: the watch shows nothing for minutes after pods were bound": {
+		world: func(w *world) {
+			w.addNode("own", 3)
+			w.addGroup(&group{name: "a", max: 4, zone: "z-0", price: 1, shape: oneGPU})
+			w.addQueue("q", "", 4, queuev2.Unlimited)
+			w.scaling("q", &v1alpha1.Scaling{}, "a")
+		},
+		// The second has room for one of its two workers, and a machine is bought for it, while nobody sees
+		// that the first runs, or that the machine has come.
+		acts: map[time.Duration]func(*world){
+			5 * time.Second:  cluster("first", 2, 2, 1, ""),
+			6 * time.Second:  func(w *world) { w.frozen = true; cluster("second", 2, 2, 1, "")(w) },
+			8 * time.Second:  func(w *world) { w.frozen = false },
+			9 * time.Second:  func(w *world) { w.frozen = true },
+			5 * time.Minute:  func(w *world) { w.frozen = false },
+			10 * time.Minute: gone("first"),
+		},
+		last: 11 * time.Minute, end: "1 of a, second runs with 3",
+	},
 	"a policy refuses to bind for a while": {
 		world: func(w *world) {
 			w.addNode("own", 2)

@@ -32,7 +32,11 @@ func (l *life) watch(ctx context.Context, m *state.Mirror, synced chan<- struct{
 			return
 		}
 		first := !v.begun
-		l.w.locked(func() { v.follow(l.w) })
+		l.w.locked(func() {
+			if first || !l.w.frozen {
+				v.follow(l.w)
+			}
+		})
 		if first {
 			close(synced)
 		}

@@ -37,6 +37,7 @@ type world struct {
 	tokens   map[string]*launch
 
 	barred  map[string]bool      // gangs whose pods an admission policy does not let bind, by name
+	frozen  bool                 // the watch shows nothing new
 	limited map[string]time.Time // when somebody last changed a queue's limit or suspended a gang, by name
 	spared  map[string]time.Time // since when nodes ask to be left alone
 
