@@ -16,6 +16,7 @@ type Node struct {
 
 	Allocatable Resources
 	MaxPods     int
+	Refuses     []string // classes of pods that its kubelet would not run lately, sorted
 
 	Pods []*Pod // bound here and not finished, ours and others', by UID
 

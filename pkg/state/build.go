@@ -26,6 +26,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.grown()
 	b.refusals()
 	b.learnBoots()
+	b.rejections()
 	b.nodeGroups()
 	b.nodes()
 	b.bookings()

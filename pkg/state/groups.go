@@ -68,6 +68,7 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
 	learned := b.learned(c.Name, seen.LaunchVersion)
 	g.Template, g.Learned = template(g, c, seen, learned), learned != nil
+	refuse(g.Template, b.m.rejections.away(scope{group: g.Name}, b.s.Now))
 }
 
 // listingLag is how long the cloud's listing may lag behind a launch's own answer.

@@ -57,6 +57,8 @@ type Mirror struct {
 	jobs     map[types.UID]*batchv1.Job
 	observed bool
 
+	rejections rejections
+
 	kept kept
 }
 
@@ -105,6 +107,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
 		jobs:           map[types.UID]*batchv1.Job{},
+		rejections:     newRejections(),
 		kept:           newKept(),
 	}
 	for _, name := range config.SchedulerNames {

@@ -80,6 +80,7 @@ var events = map[string]struct {
 	"template":   {2, "GROUP VERSION: new instances are of another version of the launch template", template},
 	"unlisted":   {2, "GROUP N: the listing does not show the newest N instances", unlisted},
 
+	"reject":   {2, "pod/NAME REASON: the kubelet would not run it", reject},
 	"steal":    {0, ": another scheduler fills every GPU that is free with pods of its own", steal},
 	"operator": {1, "stopped|running: whether KubeRay makes and deletes pods", operator},
 	"budget":   {2, "NAME N: a disruption budget allows N more evictions", budget},
@@ -216,6 +217,17 @@ func expectVictims(t *teller, args []string) (string, error) {
 		return "", fmt.Errorf("the plan evicts %d pods", n)
 	}
 	return fmt.Sprintf("the plan evicts %d pods\n", n), nil
+}
+
+// reject fails a pod as a kubelet does that does not admit it. Its controller deletes it and makes another.
+func reject(t *teller, args []string) (string, error) {
+	_, ns, name := object(args[0])
+	if err := t.world.ChangePod(ns, name, func(p *corev1.Pod) {
+		p.Status.Phase, p.Status.Reason, p.Status.Message = corev1.PodFailed, args[1], "Pod was rejected: "+strings.Join(args[1:], " ")
+	}); err != nil {
+		return "", err
+	}
+	return "", t.world.DeletePod(ns, name)
 }
 
 // steal binds a foreign pod to every GPU that no pod holds. One that is on its way out holds its own
