@@ -178,7 +178,7 @@ type NodeStatus struct {
 
 // Refusal is what the cloud had none of, and when it said so.
 type Refusal struct {
-	// Reason is InsufficientCapacity, QuotaExceeded or ProviderRefused.
+	// Reason is InsufficientCapacity, QuotaExceeded, Throttled or ProviderRefused.
 	Reason string `json:"reason"`
 	// InstanceType such as g5.xlarge.
 	InstanceType string `json:"instanceType,omitempty"`

@@ -42,6 +42,9 @@ const (
 	// ReasonProviderRefused: the cloud refused for a reason that trying again does
 	// not mend, such as a missing permission or a bad launch template.
 	ReasonProviderRefused = "ProviderRefused"
+	// ReasonThrottled: the cloud took no calls for a part of the nodes for too long; the
+	// others are given back.
+	ReasonThrottled = "Throttled"
 	// ReasonProvisionTimeout: the nodes did not become usable in time.
 	ReasonProvisionTimeout = "ProvisionTimeout"
 	// ReasonNodeDidNotFit: a node came up and the gang's pods do not fit it. The
@@ -67,7 +70,7 @@ const (
 func CapacityRequestReasons() []string {
 	return []string{
 		ReasonRequested, ReasonLaunched, ReasonNodesUsable,
-		ReasonInsufficientCapacity, ReasonPartialFill, ReasonQuotaExceeded, ReasonProviderRefused,
+		ReasonInsufficientCapacity, ReasonPartialFill, ReasonQuotaExceeded, ReasonProviderRefused, ReasonThrottled,
 		ReasonProvisionTimeout, ReasonNodeDidNotFit, ReasonNodeLost, ReasonPodsReplaced,
 		ReasonGangGone, ReasonGangPlaced, ReasonNotNeeded, ReasonNodesReturned,
 	}

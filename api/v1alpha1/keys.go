@@ -46,6 +46,11 @@ const (
 	// ShapeLabel, on a CapacityRequest, is equal for gangs that ask for the same
 	// groups of the same pods: what did not fit one of them fits none.
 	ShapeLabel = "capmgr.io/shape"
+	// BoundMinimumAnnotation, on a pod of a gang, is what the gang needed of every group
+	// when the pod was bound, "group=n,group=n". It comes with the bind itself, so that a
+	// manager that finds a gang running in part knows whether members are missing or the
+	// gang has only grown. Written by capmgr only.
+	BoundMinimumAnnotation = "capmgr.io/bound-minimum"
 	// DesiredReplicasAnnotation, on a RayCluster, keeps the replicas that the user
 	// wished for, "group=n,group=n", while capmgr grants fewer.
 	DesiredReplicasAnnotation = "capmgr.io/desired-replicas"

@@ -110,7 +110,7 @@ const (
 func memberState(s *snapshot.Snapshot, i snapshot.Instance) (state, why string) {
 	n := s.Node(i.Node)
 	switch {
-	case i.State == snapshot.InstanceTerminating || n != nil && n.Draining:
+	case i.Leaves() || n != nil && n.Draining:
 		return leaving, ""
 	case n == nil:
 		return coming, ": not a node yet"

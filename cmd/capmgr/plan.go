@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/execute"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/scheduler"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -96,6 +98,12 @@ func readOnce(ctx context.Context, config *v1alpha1.Config, rc *rest.Config, use
 	ended := make(chan error, 2)
 	go func() { ended <- w.Start(ctx) }()
 	go func() { ended <- custom.Start(ctx) }()
+	switch left, err := execute.ReadMemory(ctx, w.kube, memoryOf(config)); {
+	case err == nil:
+		w.mirror.Recall(left)
+	case !apierrors.IsForbidden(err): // who may not read it sees a decision without
+		return err
+	}
 	if err := w.observer.Observe(ctx); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -62,6 +63,7 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 		{w.core.Core().V1().Pods().Informer(), w.mirror.Pods()},
 		{w.core.Core().V1().Nodes().Informer(), w.mirror.Nodes()},
 		{w.core.Batch().V1().Jobs().Informer(), w.mirror.Jobs()},
+		{w.core.Policy().V1().PodDisruptionBudgets().Informer(), w.mirror.PodDisruptionBudgets()},
 		{w.core.Scheduling().V1().PriorityClasses().Informer(), w.mirror.PriorityClasses()},
 	} {
 		reg, err := feed.informer.AddEventHandler(feed.handler)
@@ -71,6 +73,11 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 		w.synced = append(w.synced, reg.HasSynced)
 	}
 	return w, nil
+}
+
+// memoryOf names the ConfigMap in which a manager leaves to its successor what nothing else tells.
+func memoryOf(config *v1alpha1.Config) types.NamespacedName {
+	return types.NamespacedName{Namespace: config.LeaderElection.Namespace, Name: config.LeaderElection.Name + "-memory"}
 }
 
 // follow feeds the custom kinds from a cache that the caller starts.

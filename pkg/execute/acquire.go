@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
@@ -24,6 +26,9 @@ var again = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.
 
 // book writes the intent to buy. The name is a function of gang and attempt: writing it twice is
 // one object.
+//
+// Where the answer is lost, or the object was there already, the mirror did not know all that is booked,
+// and the rest of the plan has counted without it: see settleDoubts.
 func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	r := &v1alpha1.CapacityRequest{
 		ObjectMeta: metav1.ObjectMeta{
@@ -46,11 +51,18 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 		}
 		r.Spec.Nodes = append(r.Spec.Nodes, n)
 	}
+	if err := e.countGrowth(ctx, b); err != nil {
+		return fmt.Errorf("book nodes for %s: %w", b.Gang, err)
+	}
 	err := e.Client.Create(ctx, r)
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return nil // this attempt was written before; the mirror will show it
+		e.doubts = append(e.doubts, client.ObjectKeyFromObject(r))
+		return nil
 	case err != nil:
+		if !answered(err) {
+			e.doubts = append(e.doubts, client.ObjectKeyFromObject(r))
+		}
 		return fmt.Errorf("book nodes for %s: %w", b.Gang, err)
 	}
 	e.Mirror.AssumeRequest(r)
@@ -60,34 +72,89 @@ func (e *Executor) book(ctx context.Context, b plan.Book) error {
 	return nil
 }
 
-// grow starts acquiring the request that a step belongs to. All its groups are launched together.
-func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) error {
-	r := e.Mirror.Request(g.Namespace, g.Request)
-	if r == nil {
-		return fmt.Errorf("grow node group %s: CapacityRequest %s/%s is not written", g.Purchase.Group, g.Namespace, g.Request)
+// settleDoubts finds out which requests were written although nobody said so. As long as that is not
+// known, and in the plan that did not know it, nothing more is booked: what is bought already would not
+// count.
+func (e *Executor) settleDoubts(ctx context.Context) error {
+	for len(e.doubts) > 0 {
+		r := &v1alpha1.CapacityRequest{}
+		err := e.Client.Get(ctx, e.doubts[0], r)
+		switch {
+		case err == nil:
+			e.Mirror.AssumeRequest(r)
+		case !apierrors.IsNotFound(err):
+			return fmt.Errorf("find out whether CapacityRequest %s was written: %w", e.doubts[0], err)
+		}
+		e.doubts = e.doubts[1:]
 	}
-	e.acquire(ctx, r)
 	return nil
+}
+
+// countGrowth writes down a purchase for the limit on growth, which outlives the gang and its request.
+func (e *Executor) countGrowth(ctx context.Context, b plan.Book) error {
+	if !e.Mirror.LimitsGrowth() {
+		return nil
+	}
+	next := state.Bought{Request: b.Gang.Namespace + "/" + b.Request, At: e.Now()}
+	for _, p := range b.Purchases {
+		next.Nodes += p.Count
+	}
+	e.Mirror.NoteBought(next)
+	return e.keep(ctx)
+}
+
+// keepGrowth writes down what has become of purchases.
+func (e *Executor) keepGrowth(ctx context.Context) error {
+	if !e.Mirror.LimitsGrowth() {
+		return nil
+	}
+	return e.keep(ctx)
+}
+
+// grow starts acquiring the request that a step belongs to. All its groups are launched together. Where
+// the request could not be written, nothing is launched, and the next decision asks again.
+func (e *Executor) grow(ctx context.Context, g plan.GrowNodeGroup) {
+	if r := e.Mirror.Request(g.Namespace, g.Request); r != nil {
+		e.acquire(ctx, r)
+	}
 }
 
 // Resume finishes what CapacityRequests say and nobody is doing: launches whose answer was never
 // recorded, with the same tokens, and returns that were cut short. It also tidies up.
 func (e *Executor) Resume(ctx context.Context) {
 	e.tidy(ctx)
+	e.keepShapes(ctx)
 	e.forgive(ctx)
 	e.holdNodes(ctx)
 	e.unnote(ctx)
 	for _, r := range e.Mirror.OpenRequests() {
 		if isTrue(r, v1alpha1.ConditionFailed) {
-			e.once("acquire "+keyOf(r), func() { e.giveBack(ctx, r, r.Status.Nodes) })
+			e.once(acquiring+keyOf(r), func() { e.giveBack(ctx, r, r.Status.Nodes) })
 			continue
 		}
 		e.acquire(ctx, r)
 	}
 }
 
+// acquiring is what the work on a request is called among what is in flight, with its name.
+const acquiring = "acquire "
+
+// forNobody says whether a launch may be under way of which the request is gone, with its gang: no snapshot
+// counts what it brings.
+func (e *Executor) forNobody() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key := range e.inFlight {
+		namespace, name, ok := strings.Cut(strings.TrimPrefix(key, acquiring), "/")
+		if ok && strings.HasPrefix(key, acquiring) && e.Mirror.Request(namespace, name) == nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (e *Executor) acquire(ctx context.Context, r *v1alpha1.CapacityRequest) {
-	e.once("acquire "+keyOf(r), func() {
+	e.once(acquiring+keyOf(r), func() {
 		wait, stop := context.WithCancelCause(ctx)
 		defer stop(nil)
 		e.waitFor(r, stop)
@@ -150,13 +217,14 @@ func failureOf(results []launched) (failure error) {
 func (e *Executor) launchAll(ctx, wait context.Context, stop context.CancelCauseFunc, r *v1alpha1.CapacityRequest) []launched {
 	results := make([]launched, len(r.Spec.Nodes))
 	var all sync.WaitGroup
+	var first firstCame
 	for k, n := range r.Spec.Nodes {
 		all.Go(func() {
 			d, until := e.delegate(n.NodeGroup), ctx
 			if d != nil {
 				until = wait
 			}
-			ids, err := e.launch(ctx, until, r, n)
+			ids, err := e.launch(ctx, until, r, n, &first)
 			if d != nil && err == nil {
 				ids, err = e.follow(wait, d, r, n)
 			}
@@ -172,7 +240,7 @@ func (e *Executor) launchAll(ctx, wait context.Context, stop context.CancelCause
 
 // launch asks the cloud until it has an answer. The same token makes the repetition safe. A call is
 // never cut short but by ctx; when until ends, it is not repeated.
-func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest) (ids []string, err error) {
+func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityRequest, n v1alpha1.NodeRequest, first *firstCame) (ids []string, err error) {
 	g := e.Mirror.GroupOf(n.NodeGroup)
 	if g == nil {
 		return nil, fmt.Errorf("node group %s is not configured any more: %w", n.NodeGroup, cloud.ErrRejected)
@@ -182,10 +250,23 @@ func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityReques
 		if until.Err() != nil {
 			return nil, context.Cause(until)
 		}
+		if err == nil || errors.Is(err, cloud.ErrThrottled) { // else it may have been launched, and must be known
+			if e.Mirror.Request(r.Namespace, r.Name) == nil {
+				return nil, errGone
+			}
+		}
 		if err = e.mark(ctx, r, n); err == nil {
 			ids, err = e.Providers[g.Provider].Launch(ctx, e.launchRequest(r, n))
 		}
-		if !errors.Is(err, cloud.ErrThrottled) && !errors.Is(err, cloud.ErrUnknownOutcome) {
+		if len(ids) > 0 {
+			first.note(e.Now())
+		}
+		throttled := errors.Is(err, cloud.ErrThrottled)
+		if !throttled && !errors.Is(err, cloud.ErrUnknownOutcome) {
+			return ids, err
+		}
+		// What has no answer may have been done, and must be known. What was throttled was not.
+		if throttled && (first.since(e.Now()) > partialFor || e.Now().Sub(r.CreationTimestamp.Time) > g.ProvisionTimeout.Duration) {
 			return ids, err
 		}
 		e.Log.Info("Repeating a launch with the same token", "request", r.Name, "nodeGroup", n.NodeGroup, "reason", err.Error())
@@ -193,6 +274,38 @@ func (e *Executor) launch(ctx, until context.Context, r *v1alpha1.CapacityReques
 			return ids, context.Cause(until)
 		}
 	}
+}
+
+// errGone ends the launches of a request that nobody wants any more.
+var errGone = errors.New("its gang is gone")
+
+// partialFor is how long a part of a purchase is asked for after another part has come. What came bills
+// and serves nobody, and a minute is all that it may, with the longest pause between two calls and the
+// time that giving back takes.
+const partialFor = 30 * time.Second
+
+// firstCame is when the first instances of a purchase came.
+type firstCame struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (f *firstCame) note(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.IsZero() {
+		f.at = at
+	}
+}
+
+// since is how long ago that was; zero when nothing has come.
+func (f *firstCame) since(now time.Time) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.IsZero() {
+		return 0
+	}
+	return now.Sub(f.at)
 }
 
 // record writes what came of the launches: Provisioned when every instance exists, else Failed and
@@ -215,6 +328,9 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 			s.Nodes = nodes
 		}, condition(v1alpha1.ConditionProvisioned, true, v1alpha1.ReasonLaunched, fmt.Sprintf("%d instances exist", r.Spec.TotalNodes())),
 			condition(v1alpha1.ConditionReady, false, v1alpha1.ReasonLaunched, "the nodes boot"))
+		if err := e.keepGrowth(ctx); err != nil {
+			e.Log.V(1).Info("Could not write when a purchase was made", "request", r.Name, "reason", err.Error())
+		}
 		return
 	}
 	e.Log.Info("Could not acquire all nodes; giving back what came", "request", r.Name, "reason", failure.Error())
@@ -222,8 +338,8 @@ func (e *Executor) record(ctx context.Context, r *v1alpha1.CapacityRequest, resu
 	// nodes that are on their way to somebody.
 	e.setStatus(ctx, r, func(s *v1alpha1.CapacityRequestStatus) {
 		s.Nodes = nodes
-	}, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
-		condition(v1alpha1.ConditionReady, false, reasonOf(failure), failure.Error()))
+	}, condition(v1alpha1.ConditionFailed, true, FailureReason(failure), failure.Error()),
+		condition(v1alpha1.ConditionReady, false, FailureReason(failure), failure.Error()))
 	e.giveBack(ctx, r, nodes)
 }
 
@@ -233,48 +349,18 @@ func (e *Executor) statusFor(l launched) v1alpha1.NodeStatus {
 	var over settled
 	switch {
 	case l.err == nil:
-	case errors.Is(l.err, errUnwanted), errors.Is(l.err, cloud.ErrStale):
+	case errors.Is(l.err, errUnwanted), errors.Is(l.err, errGone), errors.Is(l.err, cloud.ErrStale):
 		st.Message = brief(l.err.Error())
 	case errors.As(l.err, &over):
 	default:
-		st.Message, st.Refusal = brief(l.err.Error()), e.refusal(l)
+		st.Message, st.Refusal = brief(l.err.Error()), Refusal(e.Mirror, l.group, l.err, e.Now())
 	}
 	return st
 }
 
-// refusal is what the cloud's answer says of the market that was asked, for the memory that all
-// groups of it share.
-func (e *Executor) refusal(l launched) *v1alpha1.Refusal {
-	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(e.Now())}
-	if e.delegate(l.group) == nil { // why another autoscaler has none, it does not say: perhaps a bound of its own
-		out.InstanceType, out.Zone, out.CapacityType = e.Mirror.Market(l.group)
-	}
-	switch {
-	case errors.Is(l.err, cloud.ErrInsufficientCapacity):
-		out.Reason = v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(l.err, cloud.ErrQuota):
-		out.Reason = v1alpha1.ReasonQuotaExceeded
-	}
-	return out
-}
-
-func reasonOf(err error) string {
-	var short *cloud.Shortfall
-	switch {
-	case errors.As(err, &short) && short.Got > 0:
-		return v1alpha1.ReasonPartialFill
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		return v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		return v1alpha1.ReasonQuotaExceeded
-	case errors.Is(err, cloud.ErrStale):
-		return v1alpha1.ReasonPodsReplaced
-	}
-	return v1alpha1.ReasonProviderRefused
-}
-
 // giveBack terminates by name what came of a failed request, until it is gone, and withdraws what
-// other autoscalers were asked for. What they have made already, they remove.
+// other autoscalers were asked for. What they have made already, they remove. What has become a node
+// meanwhile may have work: the answer to a launch may be known only to the next process, long after.
 func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, nodes []v1alpha1.NodeStatus) {
 	e.withdraw(ctx, r)
 	if ctx.Err() != nil {
@@ -286,7 +372,7 @@ func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, no
 			continue
 		}
 		for pace := again; ; {
-			err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), n.Instances)
+			err := e.giveBackFrom(ctx, g, n.Instances)
 			if err == nil {
 				break
 			}
@@ -301,6 +387,28 @@ func (e *Executor) giveBack(ctx context.Context, r *v1alpha1.CapacityRequest, no
 		e.Log.V(1).Info("Could not observe the cloud after giving back", "reason", err.Error())
 	}
 	e.setStatus(ctx, r, nil, condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
+}
+
+// giveBackFrom terminates instances of one group: those that are no nodes at once, the others one by one
+// when nothing runs there. One that works stays, as an ordinary node.
+func (e *Executor) giveBackFrom(ctx context.Context, g *v1alpha1.NodeGroup, instances []string) error {
+	var bare []string
+	for _, id := range instances {
+		node := e.Mirror.NodeOf(id)
+		if node == "" {
+			bare = append(bare, id)
+			continue
+		}
+		if ended, err := e.end(ctx, g, id, node); err != nil {
+			return err
+		} else if !ended {
+			e.Log.Info("Kept a node of a purchase that failed: it has work", "node", node, "instance", id)
+		}
+	}
+	if len(bare) == 0 {
+		return nil
+	}
+	return e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), bare)
 }
 
 // sleep waits, or says that ctx ended first.

@@ -3,16 +3,21 @@ package execute_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
@@ -46,20 +51,34 @@ func (s *stub) Terminate(_ context.Context, _ cloud.GroupConfig, ids []string) e
 	return nil
 }
 
+// configuration is one group.
+func configuration() *v1alpha1.Config {
+	sixteen := int32(16)
+	config := &v1alpha1.Config{NodeGroups: []v1alpha1.NodeGroup{{Name: "g5-a", Provider: v1alpha1.ProviderAWS,
+		AWS: &v1alpha1.AWSNodeGroup{AutoScalingGroup: "g5-a"}, MaxNodes: &sixteen}}}
+	v1alpha1.SetDefaults(config)
+	return config
+}
+
 // world is an executor on an API server and a cloud that are played.
 func world(t *testing.T, provider cloud.Provider, objects ...client.Object) (*execute.Executor, client.Client) {
+	t.Helper()
+	return worldOf(t, configuration(), provider, objects...)
+}
+
+func worldOf(t *testing.T, config *v1alpha1.Config, provider cloud.Provider, objects ...client.Object) (*execute.Executor, client.Client) {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	sixteen := int32(16)
-	config := &v1alpha1.Config{NodeGroups: []v1alpha1.NodeGroup{{Name: "g5-a", Provider: v1alpha1.ProviderAWS,
-		AWS: &v1alpha1.AWSNodeGroup{AutoScalingGroup: "g5-a"}, MaxNodes: &sixteen}}}
-	v1alpha1.SetDefaults(config)
 	mirror := state.New(config)
 	mirror.SetGroups([]cloud.Group{{Name: "g5-a", InstanceType: "g5.xlarge", Zone: "us-east-1a", CapacityType: "on-demand", Max: 16}})
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.CapacityRequest{}).Build()
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.CapacityRequest{}).
+		WithInterceptorFuncs(interceptor.Funcs{Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+			o.SetCreationTimestamp(metav1.Now())
+			return c.Create(ctx, o, opts...)
+		}}).Build()
 	e := &execute.Executor{Client: c, Mirror: mirror, Observe: func(context.Context) error { return nil },
 		Providers: map[v1alpha1.Provider]cloud.Provider{v1alpha1.ProviderAWS: provider},
 		Events:    record.NewFakeRecorder(100), Log: logr.Discard(), Now: func() time.Time { return noon }}
@@ -116,6 +135,51 @@ func TestARefusalIsWrittenWithItsMarket(t *testing.T) {
 			}
 		})
 	}
+}
+
+// busy is a cloud that delivers from one group, and takes no calls for another.
+type busy struct{ stub }
+
+func (b *busy) Launch(ctx context.Context, r cloud.LaunchRequest) ([]string, error) {
+	if r.Group.Name == "g5-b" {
+		return nil, cloud.ErrThrottled
+	}
+	return b.stub.Launch(ctx, r)
+}
+
+// A purchase of two groups of which one is throttled is not left in half for longer than a minute.
+func TestAThrottledPartDoesNotKeepTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		config := configuration()
+		other := config.NodeGroups[0]
+		other.Name = "g5-b"
+		config.NodeGroups = append(config.NodeGroups, other)
+		provider := &busy{stub{comes: 2}}
+		e, c := worldOf(t, config, provider)
+		e.Now = time.Now
+		p := purchase(train, "team-a", 2)
+		book := p.Steps[0].(plan.Book)
+		book.Purchases = append(book.Purchases, plan.Purchase{Group: "g5-b", Count: 1, Token: "b"})
+		p.Steps[0] = book
+		began := time.Now()
+		if err := e.Execute(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		e.Wait()
+		if took := time.Since(began); took < 30*time.Second || took > time.Minute {
+			t.Errorf("what came was given back after %s", took)
+		}
+		if diff := cmp.Diff([]string{"i-0", "i-1"}, provider.terminated); diff != "" {
+			t.Errorf("given back (-want +got):\n%s", diff)
+		}
+		r := &v1alpha1.CapacityRequest{}
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "x"}, r); err != nil {
+			t.Fatal(err)
+		}
+		if failed := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed); failed == nil || failed.Reason != v1alpha1.ReasonThrottled {
+			t.Errorf("conditions %+v", r.Status.Conditions)
+		}
+	})
 }
 
 func TestAWarmPurchaseNamesWhatKeepsIt(t *testing.T) {
@@ -209,5 +273,71 @@ func TestErrorsOfTheCloudDoNotOutgrowTheStatus(t *testing.T) {
 	}
 	if n := len(r.Status.Nodes[0].Message); n > 1024 {
 		t.Errorf("the message has %d characters: the API server refuses it, and the answer is never written", n)
+	}
+}
+
+// patient is a cloud that counts the calls it does not take.
+type patient struct {
+	stub
+	answer error
+	calls  atomic.Int32
+}
+
+func (p *patient) Launch(context.Context, cloud.LaunchRequest) ([]string, error) {
+	p.calls.Add(1)
+	return nil, p.answer
+}
+
+// A gang is deleted while the cloud takes no calls: what was asked for it is not asked for any more, unless
+// it may have been launched already, and is not forgotten when the next purchase is counted.
+func TestNothingIsLaunchedForAGangThatIsGone(t *testing.T) {
+	cases := map[string]struct {
+		reason string
+		answer error
+		goesOn bool
+	}{
+		"Throttled": {"the cloud has launched nothing", cloud.ErrThrottled, false},
+		"Unknown":   {"it may have, and what has no answer must be known", cloud.ErrUnknownOutcome, true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				provider := &patient{answer: c.answer}
+				e, api := world(t, provider)
+				e.Now = time.Now
+				ctx, stop := context.WithCancel(t.Context())
+				if err := e.Execute(ctx, purchase(train, "team-a", 1)); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				e.Mirror.CapacityRequests().OnDelete(e.Mirror.Request("default", "x"))
+				other := train
+				other.Name, other.UID = "other", "v"
+				next := purchase(other, "team-a", 1)
+				book := next.Steps[0].(plan.Book)
+				book.Request = "y"
+				next.Steps[0] = book
+				if err := e.Execute(ctx, next); err != nil {
+					t.Fatal(err)
+				}
+				if err := api.Get(ctx, client.ObjectKey{Namespace: "default", Name: "y"}, &v1alpha1.CapacityRequest{}); !apierrors.IsNotFound(err) {
+					t.Errorf("%s: the next purchase was booked without it: %v", c.reason, err)
+				}
+				before := provider.calls.Load()
+				time.Sleep(time.Minute)
+				if goesOn := provider.calls.Load() > before; goesOn != c.goesOn {
+					t.Errorf("%s: asked for %d times more", c.reason, provider.calls.Load()-before)
+				}
+				if err := e.Execute(ctx, next); err != nil {
+					t.Fatal(err)
+				}
+				err := api.Get(ctx, client.ObjectKey{Namespace: "default", Name: "y"}, &v1alpha1.CapacityRequest{})
+				if booked := err == nil; booked == c.goesOn {
+					t.Errorf("%s: a minute later: %v", c.reason, err)
+				}
+				stop()
+				e.Wait()
+			})
+		})
 	}
 }

@@ -14,36 +14,45 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/ray"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 const (
 	// bindParallel is how many binds are under way at once: enough to keep an API server busy,
 	// few enough for its default fairness level.
 	bindParallel = 24
-	// refusedFor is how long a gang waits after the API server refused one of its binds.
-	refusedFor = 15 * time.Second
+	// refusedFor and refusedMost are how long a gang waits after the API server refused one of its
+	// binds: first, and at most after refusals in a row.
+	refusedFor, refusedMost = 15 * time.Second, 5 * time.Minute
 )
 
 // bindAll binds gangs in the order of the plan. Each is reserved whole before any of its pods is
-// bound; a gang that cannot be reserved any more is left out and decided anew.
+// bound; a gang that cannot be reserved any more is left out and decided anew. Pods that were refused
+// before go first: if they are refused again, there is nothing to take back.
 func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
-	var group errgroup.Group
-	group.SetLimit(bindParallel)
 	results := make([]bindResult, len(binds))
 	for k, b := range binds {
-		if !e.reserve(b) {
-			continue
-		}
-		results[k].bind = &binds[k]
-		for _, a := range b.Assignments {
-			group.Go(func() error {
-				results[k].add(a, e.bindPod(ctx, a))
-				return nil
-			})
+		if e.reserve(b) {
+			results[k].begin(&binds[k], e.Mirror.Gang(b.Gang.Gang()), e.refusals[b.Gang.Gang()])
 		}
 	}
-	_ = group.Wait() // errors are collected per gang
+	for range 2 {
+		var group errgroup.Group
+		group.SetLimit(bindParallel)
+		for k := range results {
+			r := &results[k]
+			for _, a := range r.turn() {
+				group.Go(func() error {
+					r.add(a, e.bindPod(ctx, a, r.minimum))
+					return nil
+				})
+			}
+		}
+		_ = group.Wait() // errors are collected per gang
+	}
 	var errs []error
 	for k := range results {
 		switch r := &results[k]; {
@@ -51,6 +60,7 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 		case len(r.failed) > 0:
 			errs = append(errs, e.repair(ctx, r))
 		default:
+			delete(e.refusals, r.bind.Gang.Gang())
 			e.Mirror.ForgetEviction(r.bind.Gang.Gang())
 			e.announce(r.bind)
 		}
@@ -88,10 +98,15 @@ func (e *Executor) reserve(b plan.Bind) bool {
 	return true
 }
 
-// bindPod binds one pod. The API server refuses when the pod is another one by now (UID) or bound.
-func (e *Executor) bindPod(ctx context.Context, a plan.Assignment) error {
+// bindPod binds one pod. The API server refuses when the pod is another one by now (UID) or bound; what
+// the gang needs goes onto the pod with the bind, for whoever finds the gang in part.
+func (e *Executor) bindPod(ctx context.Context, a plan.Assignment, minimum string) error {
+	var annotations map[string]string
+	if minimum != "" {
+		annotations = map[string]string{v1alpha1.BoundMinimumAnnotation: minimum}
+	}
 	err := e.Kube.CoreV1().Pods(a.Namespace).Bind(ctx, &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod, UID: types.UID(a.UID)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: a.Pod, UID: types.UID(a.UID), Annotations: annotations},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: a.Node},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -100,13 +115,39 @@ func (e *Executor) bindPod(ctx context.Context, a plan.Assignment) error {
 	return nil
 }
 
-// bindResult is what became of one gang's binds.
+// bindResult is what becomes of one gang's binds.
 type bindResult struct {
-	mu     sync.Mutex
-	bind   *plan.Bind
-	bound  []plan.Assignment
-	failed []plan.Assignment
-	errs   []error
+	mu      sync.Mutex
+	bind    *plan.Bind
+	minimum string            // see BoundMinimumAnnotation
+	first   []plan.Assignment // to be bound in this turn, and in the next
+	then    []plan.Assignment
+	bound   []plan.Assignment
+	failed  []plan.Assignment
+	errs    []error
+}
+
+func (r *bindResult) begin(b *plan.Bind, g *snapshot.Gang, before *refusal) {
+	r.bind, r.minimum = b, ray.FormatMinimum(g)
+	for _, a := range b.Assignments {
+		if before != nil && before.pods[a.UID] {
+			r.first = append(r.first, a)
+		} else {
+			r.then = append(r.then, a)
+		}
+	}
+}
+
+// turn takes what is to be bound now: nothing more when something has failed.
+func (r *bindResult) turn() (now []plan.Assignment) {
+	if len(r.failed) > 0 {
+		return nil
+	}
+	if len(r.first) == 0 {
+		r.first, r.then = r.then, nil
+	}
+	now, r.first = r.first, nil
+	return now
 }
 
 func (r *bindResult) add(a plan.Assignment, err error) {
@@ -124,6 +165,9 @@ func (r *bindResult) add(a plan.Assignment, err error) {
 // server refuses for good, the members that were bound are evicted, so that no half of a gang stays,
 // and the gang waits before it is tried again.
 func (e *Executor) repair(ctx context.Context, r *bindResult) error {
+	for _, a := range r.then { // not tried
+		e.Mirror.Forget(types.UID(a.UID))
+	}
 	for k, a := range r.failed {
 		if answered(r.errs[k]) {
 			e.Mirror.Forget(types.UID(a.UID))
@@ -131,17 +175,10 @@ func (e *Executor) repair(ctx context.Context, r *bindResult) error {
 		}
 		e.once("verify "+a.UID, func() { e.verify(ctx, a) })
 	}
-	err := errors.Join(r.errs...)
-	if !refused(r.errs) {
-		return err
+	if refused(r.errs) {
+		e.rollBack(ctx, r)
 	}
-	e.Mirror.Hold(r.bind.Gang.Gang(), e.Now().Add(refusedFor))
-	for _, a := range r.bound {
-		if evictErr := e.evict(ctx, plan.PodRef{Namespace: a.Namespace, Name: a.Pod, UID: a.UID}); evictErr != nil {
-			err = errors.Join(err, fmt.Errorf("roll back %s: %w", r.bind.Gang, evictErr))
-		}
-	}
-	return err
+	return errors.Join(r.errs...)
 }
 
 // answered says whether the API server said that a bind did not happen. A lost connection, a time-out

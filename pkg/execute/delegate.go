@@ -109,9 +109,9 @@ func statusOf(st *v1alpha1.CapacityRequestStatus, group string) *v1alpha1.NodeSt
 	return &st.Nodes[k]
 }
 
-// end writes something final of a request of which another autoscaler delivers a part. What was asked
+// finish writes something final of a request of which another autoscaler delivers a part. What was asked
 // for is withdrawn first: a request that is over is never looked at again.
-func (e *Executor) end(ctx context.Context, r *v1alpha1.CapacityRequest, s plan.Settle) {
+func (e *Executor) finish(ctx context.Context, r *v1alpha1.CapacityRequest, s plan.Settle) {
 	e.mu.Lock()
 	stop := e.waits[keyOf(r)]
 	e.mu.Unlock()
@@ -119,7 +119,7 @@ func (e *Executor) end(ctx context.Context, r *v1alpha1.CapacityRequest, s plan.
 		stop(settled{s}) // and whoever waited concludes it
 		return
 	}
-	e.once("acquire "+keyOf(r), func() { e.conclude(ctx, r, nil, s) })
+	e.once(acquiring+keyOf(r), func() { e.conclude(ctx, r, nil, s) })
 }
 
 // conclude withdraws what other autoscalers were asked for and writes what a decision said.

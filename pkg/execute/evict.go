@@ -18,6 +18,7 @@ import (
 // evictAll ends pods through the Eviction API, so that disruption budgets hold. What a budget keeps
 // stays, and the gang that needed its room waits.
 func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
+	e.rememberEvictions(ctx, steps)
 	var group errgroup.Group
 	group.SetLimit(bindParallel)
 	var mu sync.Mutex
@@ -29,10 +30,13 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 				err := e.evict(ctx, p)
 				mu.Lock()
 				defer mu.Unlock()
-				if err != nil {
-					errs = append(errs, err)
-				} else {
+				switch {
+				case err == nil:
 					done[k] = append(done[k], types.UID(p.UID))
+				case guarded(err):
+					e.tellGuarded(s, p, err)
+				default:
+					errs = append(errs, err)
 				}
 				return nil
 			})
@@ -40,11 +44,7 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 	}
 	_ = group.Wait() // errors are collected
 	for k, s := range steps {
-		// Also when nothing could be evicted: trying again at once would meet the same budget.
 		e.Mirror.AssumeEvicted(done[k])
-		if s.For.UID != "" {
-			e.Mirror.RememberEviction(s.For.Gang(), e.Now())
-		}
 		if len(done[k]) == 0 {
 			continue
 		}
@@ -52,6 +52,38 @@ func (e *Executor) evictAll(ctx context.Context, steps []plan.Evict) error {
 		e.event(s.Gang, "Warning", "Preempted", fmt.Sprintf("Evicted %s %s", count(len(done[k])), s.Because))
 	}
 	return errors.Join(errs...)
+}
+
+// guarded says whether a disruption budget is what keeps a pod. Trying again does not help: the budget has
+// to change, and that is seen.
+func guarded(err error) bool { return apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause) }
+
+// tellGuarded tells those who wait for room that a disruption budget keeps a pod where it is.
+func (e *Executor) tellGuarded(s plan.Evict, p plan.PodRef, err error) {
+	whom := s.For
+	if whom.UID == "" {
+		whom = s.Gang
+	}
+	e.Log.Info("A disruption budget keeps a pod", "pod", p.Namespace+"/"+p.Name, "gang", s.Gang.String(), "for", whom.String(), "reason", err.Error())
+	e.event(whom, "Warning", "EvictionRefused", fmt.Sprintf("Pod %s/%s of %s stays: a disruption budget allows no eviction of it now", p.Namespace, p.Name, s.Gang))
+}
+
+// rememberEvictions notes for whom others are about to be evicted, and leaves it to a successor. It counts
+// also when nothing can be evicted: trying again at once would meet the same disruption budget.
+func (e *Executor) rememberEvictions(ctx context.Context, steps []plan.Evict) {
+	some := false
+	for _, s := range steps {
+		if s.For.UID != "" {
+			some = true
+			e.Mirror.RememberEviction(s.For.Gang(), e.Now())
+		}
+	}
+	if !some {
+		return
+	}
+	if err := e.keep(ctx); err != nil && ctx.Err() == nil {
+		e.Log.Info("Could not write for whom others are evicted; a manager that takes over may evict again", "reason", err.Error())
+	}
 }
 
 // evict ends one pod, if it is still the one that was meant.

@@ -11,10 +11,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,17 +25,19 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
 // Executor carries out plans. Its methods are called from one goroutine.
 type Executor struct {
-	Kube      kubernetes.Interface // for binds and evictions
+	Kube      kubernetes.Interface // for binds, evictions, taints and the memory
 	Client    client.Client        // uncached
 	Mirror    *state.Mirror
 	Observe   func(context.Context) error // reads the cloud into the mirror
 	Providers map[v1alpha1.Provider]cloud.Provider
-	Heads     Heads // nil: no head is asked, and workers are named without
+	Heads     Heads                // nil: no head is asked, and workers are named without
+	Memory    types.NamespacedName // of the ConfigMap that holds state.Memory
 	Events    record.EventRecorder
 	Log       logr.Logger
 	Now       func() time.Time
@@ -44,6 +49,9 @@ type Executor struct {
 	waits    map[string]context.CancelCauseFunc // by request: ends the wait for its nodes
 	work     sync.WaitGroup
 
+	doubts       []client.ObjectKey // CapacityRequests that may have been written
+	memory       memory
+	refusals     map[snapshot.GangID]*refusal // of binds
 	verdicts     verdictWriter
 	queueWritten map[string]time.Time // by queue: when its status was last written
 }
@@ -58,16 +66,23 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	terminate := map[string][]plan.TerminateNode{}
 	var binds []plan.Bind
 	var evictions []plan.Evict
+	unsettled := map[types.UID]bool{} // gangs of which a purchase was to end, and has not
+	doubtful := len(e.doubts) > 0 || e.forNobody()
+	errs = append(errs, e.settleDoubts(ctx))
 	for _, step := range p.Steps {
 		if ctx.Err() != nil {
 			return fmt.Errorf("execute plan %d: %w", p.Rev, ctx.Err())
 		}
 		switch s := step.(type) {
 		case plan.Book:
-			errs = append(errs, e.book(ctx, s))
+			// One purchase at a time: what the decision takes for over would count twice.
+			if !doubtful && !unsettled[types.UID(s.Gang.UID)] {
+				errs = append(errs, e.book(ctx, s))
+				doubtful = len(e.doubts) > 0
+			}
 		case plan.GrowNodeGroup:
 			// Launched with the whole request it belongs to, from what Book wrote down.
-			errs = append(errs, e.grow(ctx, s))
+			e.grow(ctx, s)
 		case plan.Evict:
 			evictions = append(evictions, s)
 		case plan.Suspend:
@@ -81,7 +96,11 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		case plan.Bind:
 			binds = append(binds, s)
 		case plan.Settle:
-			errs = append(errs, e.settle(ctx, s))
+			done, err := e.settle(ctx, s)
+			if r := e.Mirror.Request(s.Namespace, s.Request); !done && r != nil {
+				unsettled[r.Spec.Gang.UID] = true
+			}
+			errs = append(errs, err)
 		case plan.TerminateNode:
 			terminate[s.Group] = append(terminate[s.Group], s)
 		default:
@@ -89,8 +108,8 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 		}
 	}
 	errs = append(errs, e.evictAll(ctx, evictions), e.bindAll(ctx, binds))
-	for group, steps := range terminate {
-		e.terminate(ctx, group, steps)
+	for _, group := range slices.Sorted(maps.Keys(terminate)) {
+		e.terminate(ctx, group, terminate[group])
 	}
 	e.verdicts.submit(ctx, e, p.Verdicts)
 	e.showPods(ctx, p.Verdicts)

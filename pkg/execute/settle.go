@@ -15,28 +15,29 @@ import (
 	"github.com/capmgr/capmgr/pkg/plan"
 )
 
-// settle records how far a CapacityRequest has come.
-func (e *Executor) settle(ctx context.Context, s plan.Settle) error {
+// settle records how far a CapacityRequest has come. It returns false when that has to be said again.
+func (e *Executor) settle(ctx context.Context, s plan.Settle) (done bool, err error) {
 	r := e.Mirror.Request(s.Namespace, s.Request)
 	if r == nil || isTrue(r, string(s.State)) {
-		return nil // gone, or said before
+		return true, nil // gone, or said before
 	}
 	if s.State != plan.RequestReady && e.delegates(r) {
-		e.end(ctx, r, s)
-		return nil
+		e.finish(ctx, r, s)
+		return false, nil
 	}
-	if s.State == plan.RequestReleased && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
+	if s.State != plan.RequestReady && !isTrue(r, v1alpha1.ConditionProvisioned) && !isTrue(r, v1alpha1.ConditionFailed) {
 		// What the launch brought is not written down yet. A request that is over is never looked at
 		// again: were this process to die now, nobody would give back what came of a failed launch.
-		return nil // the next decision says it again
+		return false, nil
 	}
 	e.tellFailure(r, s)
-	return e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
+	err = e.patchStatus(ctx, r, func(st *v1alpha1.CapacityRequestStatus) {
 		if s.State == plan.RequestReady {
 			st.ReadyNodes = r.Spec.TotalNodes()
 		}
 		learn(st, s.Boots)
 	}, conclusion(r, s)...)
+	return err == nil, err
 }
 
 // tellFailure tells the users of a request that it has failed.
@@ -127,7 +128,7 @@ func (e *Executor) patchStatus(ctx context.Context, r *v1alpha1.CapacityRequest,
 		fresh.Status.Summary, fresh.Status.TotalNodes = fresh.Spec.GroupNames(), fresh.Spec.TotalNodes()
 		accepted := condition(v1alpha1.ConditionAccepted, true, v1alpha1.ReasonRequested, "the intent is recorded")
 		for _, c := range append([]metav1.Condition{accepted}, conditions...) {
-			c.ObservedGeneration = fresh.Generation
+			c.ObservedGeneration, c.LastTransitionTime = fresh.Generation, metav1.NewTime(e.Now())
 			meta.SetStatusCondition(&fresh.Status.Conditions, c)
 		}
 		if err := e.Client.Status().Update(ctx, fresh); err != nil {

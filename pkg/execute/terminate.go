@@ -28,27 +28,18 @@ func (e *Executor) terminate(ctx context.Context, group string, steps []plan.Ter
 	}
 }
 
-// terminateOne closes the node to new pods, looks again whether it is empty, and only then ends the
-// instance. A pod that arrived between the decision and the taint cancels it.
+// terminateOne ends an instance, unless its node got work or it came to be a node at the last moment.
 func (e *Executor) terminateOne(ctx context.Context, group string, s plan.TerminateNode) error {
 	g := e.Mirror.GroupOf(group)
 	if g == nil {
 		return fmt.Errorf("terminate %s: node group %s is not configured any more", s.Instance, group)
 	}
-	if s.Node != "" {
-		if err := e.taint(ctx, s.Node); err != nil {
-			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
-			return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s: %w", s.Instance, err))
-		}
-		if who, err := e.occupied(ctx, s.Node); err != nil || who != "" {
-			if err == nil {
-				e.Log.Info("Kept a node that got work at the last moment", "node", s.Node, "pod", who)
-			}
-			return e.reopen(ctx, s.Node, err)
-		}
+	if s.Node == "" && e.Mirror.NodeOf(s.Instance) != "" {
+		return nil
 	}
-	if err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), []string{s.Instance}); err != nil {
-		return e.reopen(ctx, s.Node, fmt.Errorf("terminate %s of %s: %w", s.Instance, group, err))
+	ended, err := e.end(ctx, g, s.Instance, s.Node)
+	if err != nil || !ended {
+		return err
 	}
 	e.Log.Info("Gave back a node", "node", s.Node, "instance", s.Instance, "nodeGroup", group, "reason", s.Because)
 	if s.Node != "" {
@@ -62,18 +53,52 @@ func (e *Executor) terminateOne(ctx context.Context, group string, s plan.Termin
 	return nil
 }
 
-// occupied names a pod that keeps the node, read from the API server itself, or "".
+// end closes the node to new pods, looks again whether it is empty, and only then ends the instance. A
+// pod that arrived before the taint cancels it: then ended is false. Without a node there is nothing to
+// close.
+func (e *Executor) end(ctx context.Context, g *v1alpha1.NodeGroup, instance, node string) (ended bool, err error) {
+	if node != "" {
+		e.Mirror.AssumeDraining(node, true)
+		if err := e.taint(ctx, node); err != nil {
+			// The answer may be what was lost: closed and forgotten, the node would be of no use to anyone.
+			return false, e.reopen(ctx, node, fmt.Errorf("terminate %s: %w", instance, err))
+		}
+		if who, err := e.occupied(ctx, node); err != nil || who != "" {
+			if err == nil {
+				e.Log.Info("Kept a node that is wanted at the last moment", "node", node, "by", who)
+			}
+			return false, e.reopen(ctx, node, err)
+		}
+	}
+	if err := e.Providers[g.Provider].Terminate(ctx, state.GroupConfig(*g), []string{instance}); err != nil {
+		return false, e.reopen(ctx, node, fmt.Errorf("terminate %s of %s: %w", instance, g.Name, err))
+	}
+	return true, nil
+}
+
+// occupied says what keeps the node, read from the API server itself, or "": a pod, or a wish to be left
+// alone, of the node or of a pod of its own.
 func (e *Executor) occupied(ctx context.Context, node string) (string, error) {
+	n, err := e.Kube.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read node %s: %w", node, err)
+	case state.Protected(n) != "":
+		return state.Protected(n), nil
+	}
 	pods, err := e.Kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String()})
 	if err != nil {
 		return "", fmt.Errorf("list pods of node %s: %w", node, err)
 	}
 	for _, p := range pods.Items {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || state.Resident(&p) {
+		over := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+		if over || state.Resident(&p) && p.Annotations[v1alpha1.DoNotDisruptAnnotation] != "true" {
 			continue
 		}
-		return p.Namespace + "/" + p.Name, nil
+		return "pod " + p.Namespace + "/" + p.Name, nil
 	}
 	return "", nil
 }
@@ -86,6 +111,7 @@ func (e *Executor) reopen(ctx context.Context, node string, because error) error
 	for pace := again; ; {
 		err := e.untaint(ctx, node)
 		if err == nil {
+			e.Mirror.AssumeDraining(node, false)
 			return because
 		}
 		e.Log.Info("Opening a node again failed; trying again", "node", node, "reason", err.Error())

@@ -46,6 +46,9 @@ func (l *Loop) Start(ctx context.Context) error {
 	if !l.Synced(ctx) {
 		return nil
 	}
+	if err := l.Executor.Recall(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("recover: %w", err)
+	}
 	if err := l.awaitCloud(ctx); err != nil {
 		return err
 	}
@@ -62,6 +65,13 @@ func (l *Loop) Start(ctx context.Context) error {
 			return nil
 		case <-l.Mirror.Changed():
 		case <-timer.C:
+			select { // what has changed by now is in the next snapshot
+			case <-l.Mirror.Changed():
+			default:
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		started := l.Now()
 		next := l.once(ctx)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // ParseCounts reads "group=n,group=n", the form of annotations that say something of worker groups.
@@ -33,6 +35,19 @@ func FormatCounts(counts map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%s=%d", name, counts[name]))
+	}
+	return strings.Join(parts, ",")
+}
+
+// FormatMinimum writes what a gang needs of every group, as BoundMinimumAnnotation holds it; "" for a
+// pod that is a gang of its own, and for none.
+func FormatMinimum(g *snapshot.Gang) string {
+	if g == nil || g.Kind == "Pod" {
+		return ""
+	}
+	var parts []string
+	for _, grp := range g.Groups {
+		parts = append(parts, fmt.Sprintf("%s=%d", grp.Name, grp.Min))
 	}
 	return strings.Join(parts, ",")
 }

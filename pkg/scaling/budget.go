@@ -36,22 +36,26 @@ func NewBudget(s *snapshot.Snapshot, chain func(queue string) []string, held *Sp
 		b.all.total += b.nodes[g.Name]
 		b.all.cost += g.Price * snapshot.Dollars(b.nodes[g.Name])
 	}
-	// Booked nodes count in full for their gang until the booking ends, whatever runs on them.
+	// Booked nodes count in full for their queue until the booking ends, whatever runs on them.
 	for _, bk := range s.Bookings {
-		queue := bk.Queue
-		if !bk.Warm {
-			queue = ""
-			if g := s.Gang(bk.Gang); g != nil {
-				queue = g.Queue
-			}
-		}
 		for _, part := range bk.Nodes {
 			if g := s.NodeGroup(part.Group); g != nil {
-				b.charge(chain(queue), g, part.Count)
+				b.charge(chain(payer(s, bk)), g, part.Count)
 			}
 		}
 	}
 	return b
+}
+
+// payer is the queue for which the nodes of a purchase count, or "".
+func payer(s *snapshot.Snapshot, b *snapshot.Booking) string {
+	if b.Warm {
+		return b.Queue
+	}
+	if g := s.Gang(b.Gang); g != nil {
+		return g.Queue
+	}
+	return ""
 }
 
 func (b *Budget) of(queue string) *use {

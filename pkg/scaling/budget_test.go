@@ -56,6 +56,24 @@ func TestBudgetSaysWhichBoundStandsInTheWay(t *testing.T) {
 			w.gang("x", "a", w.node(g))
 			return g
 		}, "a", 2, &scaling.Denial{Reason: plan.BoundReached, Message: "queue a has 1 of at most 2 GPUs bought, and 2 more would be needed"}},
+		"OnAnothersWarmNodes": {"who runs on a node that is being kept warm for another queue uses it all the same", func(w world) *snapshot.NodeGroup {
+			w.Bounds["a"], w.Bounds["b"] = snapshot.Bounds{MaxGPUs: int64p(1)}, snapshot.Bounds{}
+			g := w.group("g5", 0, 4)
+			n := w.node(g)
+			w.gang("x", "a", n)
+			b := w.booking("warm", g, 0, 2, n.InstanceID)
+			b.Warm, b.Queue = true, "b"
+			return g
+		}, "a", 1, &scaling.Denial{Reason: plan.BoundReached, Message: "queue a has 1 of at most 1 GPU bought, and 1 more would be needed"}},
+		"OnItsOwnWarmNodes": {"and for its own, not twice", func(w world) *snapshot.NodeGroup {
+			w.Bounds["a"] = snapshot.Bounds{MaxGPUs: int64p(2)}
+			g := w.group("g5", 0, 4)
+			n := w.node(g)
+			w.gang("x", "a", n)
+			b := w.booking("warm", g, 0, 1, n.InstanceID)
+			b.Warm, b.Queue = true, "a"
+			return g
+		}, "a", 1, nil},
 		"QueueGPUsNone": {"maxGPUs 0 buys nothing", func(w world) *snapshot.NodeGroup {
 			w.Bounds["a"] = snapshot.Bounds{MaxGPUs: int64p(0)}
 			return w.group("g5", 0, 4)

@@ -92,7 +92,7 @@ func unlisted(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking, 
 // group cannot be read, or the listing lags behind the launch's own answer. Where another autoscaler
 // makes the nodes, an instance is a node that was seen: not listed, it is gone.
 func unseen(s *snapshot.Snapshot, g *snapshot.NodeGroup, b *snapshot.Booking) bool {
-	return g.Unknown != "" || !g.Delegated && s.Now.Sub(b.Created) < unseenGrace
+	return g.Unknown != "" || !g.Delegated && s.Now.Sub(b.Since()) < unseenGrace
 }
 
 // unseenGrace is how long an instance that the cloud's launch call returned may be missing from
@@ -133,7 +133,7 @@ func Coming(s *snapshot.Snapshot) []Arrival {
 					continue
 				}
 				for k := range unlisted(s, g, b, part) {
-					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Created.Add(g.ExpectedBootTime), b.Owner())
+					arrive(fmt.Sprintf("%s/%s/%d", b.Request, g.Name, k), "", b.Since().Add(g.ExpectedBootTime), b.Owner())
 				}
 			}
 		}
@@ -151,7 +151,7 @@ type Arrival struct {
 // boots says whether an instance will become usable without anyone's doing: it is not on its way
 // out, its node was not cordoned, and it is younger than the group's provision timeout.
 func boots(s *snapshot.Snapshot, g *snapshot.NodeGroup, i snapshot.Instance) bool {
-	if i.State == snapshot.InstanceTerminating || overdue(s, g, i) {
+	if i.Leaves() || overdue(s, g, i) {
 		return false
 	}
 	if i.Node == "" {

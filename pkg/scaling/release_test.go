@@ -40,7 +40,11 @@ func TestReleasesNameWhatMayGo(t *testing.T) {
 			n.Pods = append(n.Pods, &snapshot.Pod{Resident: true})
 		}, "", []string{"terminate i-g5-0 (g5-0) of g5: idle for 5m0s"}, time.Time{}},
 		"Protected": {"somebody said to leave it alone", func(w world) { w.node(w.group("g5", 0, 4)).Protected = "annotation" }, "", nil, time.Time{}},
-		"Wanted":    {"the decision uses it", func(w world) { w.node(w.group("g5", 0, 4)) }, "g5-0", nil, time.Time{}},
+		"ProtectedByADaemon": {"somebody wants a pod of the node's own to be left alone", func(w world) {
+			n := w.node(w.group("g5", 0, 4))
+			n.Pods = append(n.Pods, &snapshot.Pod{Resident: true, Protected: "annotation"})
+		}, "", nil, time.Time{}},
+		"Wanted": {"the decision uses it", func(w world) { w.node(w.group("g5", 0, 4)) }, "g5-0", nil, time.Time{}},
 		"Booked": {"it was bought for somebody who waits for the rest (autoscaler#6517)", func(w world) {
 			g := w.group("g5", 0, 4)
 			w.booking("x", g, time.Minute, 2, w.node(g).InstanceID)
@@ -60,8 +64,18 @@ func TestReleasesNameWhatMayGo(t *testing.T) {
 			[]string{"terminate i-g5-0 (no node) of g5: not usable within 15m0s of its launch"}, time.Time{}},
 		"NeverAdvertised": {"also when it registered and never became usable", func(w world) {
 			n := w.node(w.group("g5", 0, 4))
-			n.Usable, n.IdleSince = false, time.Time{}
-		}, "", []string{"terminate i-g5-0 (g5-0) of g5: not usable within 15m0s of its launch"}, time.Time{}},
+			n.Usable, n.NotUsable = false, "it advertises no GPUs"
+		}, "", []string{"terminate i-g5-0 (g5-0) of g5: idle for 5m0s and not usable: it advertises no GPUs"}, time.Time{}},
+		"DownForAMoment": {"a node that worked until a moment ago may come back", func(w world) {
+			n := w.node(w.group("g5", 0, 4))
+			n.Usable, n.IdleSince = false, noon.Add(-10*time.Second)
+		}, "", nil, noon.Add(4*time.Minute + 50*time.Second)},
+		"BootsAsANode": {"registered, and not usable yet: a boot has more time than an idle node", func(w world) {
+			g := w.group("g5", 0, 4)
+			n := w.node(g)
+			n.Usable, n.IdleSince = false, noon.Add(-6*time.Minute)
+			g.Instances[0].Launched = noon.Add(-7 * time.Minute)
+		}, "", nil, noon.Add(8*time.Minute + time.Second)},
 		"NotReadyWithWork": {"a node that went down with work on it is not ours to end", func(w world) {
 			n := w.node(w.group("g5", 0, 4))
 			w.gang("x", "a", n)

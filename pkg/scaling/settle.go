@@ -41,12 +41,12 @@ func Track(s *snapshot.Snapshot, b *snapshot.Booking) Progress {
 			p.Lost = append(p.Lost, part.Instances...)
 			continue
 		}
-		eta, came := b.Created.Add(g.ExpectedBootTime), p.Usable
+		eta, came := b.Since().Add(g.ExpectedBootTime), p.Usable
 		for _, id := range part.Instances {
 			i := instance(g, id)
 			switch {
 			case i == nil && unseen(s, g, b):
-			case i == nil || i.State == snapshot.InstanceTerminating:
+			case i == nil || i.Leaves():
 				p.Lost = append(p.Lost, id)
 			case usable(s, *i):
 				p.Usable++
@@ -55,8 +55,8 @@ func Track(s *snapshot.Snapshot, b *snapshot.Booking) Progress {
 			}
 		}
 		p.ETA = later(p.ETA, eta)
-		p.Deadline = later(p.Deadline, b.Created.Add(g.ProvisionTimeout))
-		if p.Usable-came < part.Count && p.Late == "" && g.Unknown == "" && s.Now.Sub(b.Created) > g.ProvisionTimeout {
+		p.Deadline = later(p.Deadline, b.Since().Add(g.ProvisionTimeout))
+		if p.Usable-came < part.Count && p.Late == "" && g.Unknown == "" && s.Now.Sub(b.Since()) > g.ProvisionTimeout {
 			p.Late = g.Name
 		}
 	}

@@ -60,6 +60,11 @@ func TestTrackTellsWaitingFromLostAndLate(t *testing.T) {
 			g.Delegated = true
 			return w.booking("x", g, time.Minute, 2, "node-1")
 		}, scaling.Progress{Promised: 2, Lost: []string{"node-1"}, ETA: noon.Add(3 * time.Minute), Deadline: noon.Add(14 * time.Minute)}},
+		"LaunchedLate": {"the cloud was asked for long, and the listing lags behind its answer all the same", func(w world) *snapshot.Booking {
+			b := w.booking("x", w.group("g5", 0, 4), long, 1, "i-new")
+			b.Launched = noon.Add(-time.Second)
+			return b
+		}, scaling.Progress{Promised: 1, ETA: noon.Add(boot - time.Second), Deadline: noon.Add(timeout - time.Second)}},
 		"Unreadable": {"a cloud that does not answer has lost nothing", func(w world) *snapshot.Booking {
 			g := w.group("g5", 0, 4)
 			g.Unknown = "access denied"

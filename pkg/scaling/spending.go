@@ -2,16 +2,18 @@ package scaling
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // Spending is what the work of every queue holds of managed nodes, its descendants' included: a node
-// that is shared, by the share of it that is used. Nodes of a purchase under way are left out; Budget
-// counts those in full. It follows from one snapshot to the next by what has changed.
+// that is shared, by the share of it that is used. Nodes of a purchase under way are left out for the
+// queue that pays for it; Budget counts those in full. Others that run there, as they may where capacity
+// is kept warm, count for their own queues. It follows from one snapshot to the next by what has changed.
 type Spending struct {
 	nodes  []*snapshot.Node            // as they were last, by name
-	booked map[string]bool             // instances of purchases under way, by ID
+	booked map[string]string           // by instance of a purchase under way: the queue that pays
 	prices map[string]snapshot.Dollars // by node group
 	held   map[string][]holding        // by node
 	spent  map[string]*use             // by queue
@@ -37,14 +39,14 @@ func (sp *Spending) Follow(s *snapshot.Snapshot, moved []string, chain func(queu
 	for _, g := range s.NodeGroups {
 		prices[g.Name] = g.Price
 	}
-	booked := map[string]bool{}
+	booked := map[string]string{}
 	for _, b := range s.Bookings {
 		for _, part := range b.Nodes {
 			if _, known := prices[part.Group]; !known {
 				continue
 			}
 			for _, id := range part.Instances {
-				booked[id] = true
+				booked[id] = payer(s, b)
 			}
 		}
 	}
@@ -66,9 +68,9 @@ func (sp *Spending) Follow(s *snapshot.Snapshot, moved []string, chain func(queu
 	sp.nodes, sp.booked, sp.prices = s.Nodes, booked, prices
 	for name := range changed {
 		sp.release(name)
-		if n := s.Node(name); n != nil && !booked[n.InstanceID] {
+		if n := s.Node(name); n != nil {
 			if price, managed := prices[n.Group]; managed {
-				sp.hold(s, n, price, chain)
+				sp.hold(s, n, price, booked[n.InstanceID], chain)
 			}
 		}
 	}
@@ -96,8 +98,9 @@ func compare(old, now []*snapshot.Node, differs func(name string)) {
 	}
 }
 
-// hold counts the pods of a node.
-func (sp *Spending) hold(s *snapshot.Snapshot, n *snapshot.Node, price snapshot.Dollars, chain func(queue string) []string) {
+// hold counts the pods of a node for the queues that do not pay for it anyway.
+func (sp *Spending) hold(s *snapshot.Snapshot, n *snapshot.Node, price snapshot.Dollars, payer string, chain func(queue string) []string) {
+	paid := chain(payer)
 	for _, p := range n.Pods {
 		if p.Gang == "" || p.Resident {
 			continue
@@ -107,7 +110,11 @@ func (sp *Spending) hold(s *snapshot.Snapshot, n *snapshot.Node, price snapshot.
 			continue
 		}
 		share := shareOf(p.Request, n.Allocatable)
-		h := holding{chain(g.Queue), p.Request.MilliGPU, snapshot.Dollars(int64(price) * share / 1000)}
+		queues := chain(g.Queue)
+		if len(paid) > 0 {
+			queues = slices.DeleteFunc(slices.Clone(queues), func(q string) bool { return slices.Contains(paid, q) })
+		}
+		h := holding{queues, p.Request.MilliGPU, snapshot.Dollars(int64(price) * share / 1000)}
 		sp.count(h, 1)
 		sp.held[n.Name] = append(sp.held[n.Name], h)
 	}

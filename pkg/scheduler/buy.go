@@ -291,9 +291,20 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 			"Configure a node group in the same zone, or set the annotation capmgr.io/zones: any"})
 	default:
 		b.demand.say(&blocked{plan.NoMatchingNodeGroup,
-			fmt.Sprintf("a pod of group %s (%s) fits no node that queue %s can buy", class[0].Group, class[0].Request, b.gang.Queue),
+			fmt.Sprintf("a pod of group %s (%s) fits no node that queue %s can buy%s", class[0].Group, class[0].Request, b.gang.Queue, b.lesson(class[0])),
 			"Ask for less per pod, or have a node group of this shape configured for the queue"})
 	}
+}
+
+// lesson says what nodes of a rung turned out to offer beside their own pods, where that is too little
+// for a pod.
+func (b *basket) lesson(p *snapshot.Pod) string {
+	for _, o := range b.offers {
+		if o.Group.Learned && o.Shape != nil && !p.Request.FitsIn(o.Shape.Free()) {
+			return fmt.Sprintf("; nodes of %s turned out to offer %s", o.Group.Name, o.Shape.Free())
+		}
+	}
+	return ""
 }
 
 // backsOff returns what is remembered of the first rung whose nodes did not serve, or nil.

@@ -9,8 +9,15 @@ import (
 
 // converge brings queues whose limit was lowered below their use back under it, a bounded number of
 // pods per decision: elastic members first, then whole gangs in the ordinary order of victims. Work
-// that may not be evicted stays; the queue's report says so.
+// that may not be evicted stays; the queue's report says so. What ends is nobody's before it is on its
+// way out: a disruption budget may keep it, and who took its quota would be over the limit in its place.
 func (d *decision) converge() {
+	var ended []*chunk
+	defer func() {
+		for _, c := range ended {
+			d.ledger.occupy(c.gang, c.request)
+		}
+	}()
 	for k := range d.plan.Queues {
 		r := &d.plan.Queues[k]
 		a := d.ledger.accounts[r.Name]
@@ -25,8 +32,8 @@ func (d *decision) converge() {
 				if d.tooMany(len(c.pods)) {
 					return // the next decision goes on
 				}
-				d.end(c, fmt.Sprintf("because queue %s uses %s and its limit is %s", r.Name,
-					amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String())))
+				ended = append(ended, d.end(c, fmt.Sprintf("because queue %s uses %s and its limit is %s", r.Name,
+					amount(a.used, dim.String()), allowed(a.queue.Limit, dim.String()))))
 			}
 		}
 	}
@@ -48,8 +55,9 @@ func (d *decision) surplusOf(a *account, dim dimension) *chunk {
 	return best
 }
 
-// end evicts a chunk for no other gang's sake. Chunks of one gang are one step.
-func (d *decision) end(c *chunk, because string) {
+// end evicts a chunk for no other gang's sake, and returns what was left of it. Chunks of one gang are one
+// step.
+func (d *decision) end(c *chunk, because string) *chunk {
 	pods, request := c.left(d.evicted)
 	step := plan.Evict{Gang: plan.OwnerOf(c.gang), Queue: c.gang.Queue, Because: because}
 	at := slices.IndexFunc(d.evictions, func(s plan.Step) bool {
@@ -69,7 +77,8 @@ func (d *decision) end(c *chunk, because string) {
 	d.spentVictims += len(pods)
 	if at >= 0 {
 		d.evictions[at] = step
-		return
+	} else {
+		d.evictions = append(d.evictions, step)
 	}
-	d.evictions = append(d.evictions, step)
+	return &chunk{gang: c.gang, pods: pods, request: request}
 }

@@ -181,7 +181,7 @@ func (d *decision) unplaceable(w *work) *blocked {
 	switch {
 	case !g.Suspended || len(w.running) > 0 || held(g):
 	case g.Held:
-		return &blocked{plan.Suspended, "it made room for others, and its pods are still on their way out", ""}
+		return &blocked{plan.Suspended, "it was stopped a moment ago, and its pods are still on their way out", ""}
 	default:
 		return &blocked{plan.Suspended, "its owner is suspended", ""}
 	}

@@ -70,7 +70,7 @@ func (v *victims) add(m *muster) {
 	if m.chunks == nil {
 		elastic, all := cut(m.gang)
 		m.chunks = elastic
-		if len(all.pods) > 0 {
+		if len(all.pods) > 0 && !slices.ContainsFunc(all.pods, guarded) {
 			m.chunks = append(m.chunks, all)
 		}
 	}
@@ -204,6 +204,10 @@ func (c *chunk) nodes() []string {
 	return out
 }
 
+// guarded says whether a disruption budget keeps a pod as things are. A step that is refused in part ends a
+// gang by half.
+func guarded(p *snapshot.Pod) bool { return p.Guarded != "" }
+
 // cut returns a gang's elastic units, the youngest first, and all its running pods as one chunk.
 func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 	all = &chunk{gang: g, whole: true}
@@ -214,7 +218,7 @@ func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 		kept := 0
 		for _, u := range units {
 			all.take(u)
-			if kept >= grp.Min {
+			if kept >= grp.Min && !slices.ContainsFunc(u, guarded) {
 				c := &chunk{gang: g, of: all}
 				c.take(u)
 				elastic = append(elastic, c)

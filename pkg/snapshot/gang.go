@@ -132,6 +132,7 @@ type Pod struct {
 	Ready       bool
 	Resident    bool   // belongs to the node itself (DaemonSet, mirror pod): does not keep it busy
 	Protected   string // why its node must not be removed; "" when nothing says so
+	Guarded     string // why the API server would refuse to evict it now; "" when nothing says so
 
 	Object *corev1.Pod // for the fit check only; never written to
 }

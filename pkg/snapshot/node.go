@@ -16,6 +16,7 @@ type Node struct {
 
 	Allocatable Resources
 	MaxPods     int
+	Refuses     []string // classes of pods that its kubelet would not run lately, sorted
 
 	Pods []*Pod // bound here and not finished, ours and others', by UID
 
@@ -29,7 +30,7 @@ type Node struct {
 
 	UsableSince time.Time // when it was first seen usable after it was seen booting; zero otherwise
 
-	IdleSince time.Time // when the last pod that is not the node's own left; zero while busy or unknown
+	IdleSince time.Time // when the last pod that is not the node's own left, or the boot was over; zero while busy or unknown
 
 	Object *corev1.Node // for the fit check only; never written to
 }
@@ -73,6 +74,7 @@ type NodeGroup struct {
 	BlockedBecause string    // the cloud's reason, for people
 
 	Template  *Node      // shape of a node that could be launched; nil while unknown
+	Learned   bool       // Template is what nodes of the group offered, not what the cloud promises
 	Instances []Instance // by ID
 	Unfit     []Unfit    // by shape
 }
@@ -87,6 +89,11 @@ type Instance struct {
 	Orphan   string // the purchase that it was launched for and that knows nothing of it any more; "" for others
 }
 
+// Leaves says whether an instance is no capacity any more, nor will be.
+func (i Instance) Leaves() bool {
+	return i.State == InstanceTerminating || i.State == InstanceReturning
+}
+
 // InstanceState is where an instance is in its life.
 type InstanceState string
 
@@ -94,6 +101,7 @@ type InstanceState string
 const (
 	InstancePending     InstanceState = "Pending"     // launched, not in service
 	InstanceRunning     InstanceState = "Running"     // in service; its node may still be missing
+	InstanceReturning   InstanceState = "Returning"   // of a purchase that failed: no capacity, and paid for until it goes
 	InstanceTerminating InstanceState = "Terminating" // on its way out: no capacity any more
 )
 
@@ -111,6 +119,7 @@ type Booking struct {
 	Request   string // name of the CapacityRequest
 	Attempt   int32
 	Created   time.Time
+	Launched  time.Time     // when the cloud had promised every node; zero while it is being asked
 	Queue     string        // that it counts against; "" for what a node group keeps by itself
 	Warm      bool          // bought to keep capacity warm: it is anyone's, and Gang is what keeps it
 	Nodes     []BookedNodes // by node group
@@ -129,6 +138,14 @@ func (b *Booking) Owner() GangID {
 		return ""
 	}
 	return b.Gang
+}
+
+// Since is when its nodes began to boot; before they do, when they were asked for.
+func (b *Booking) Since() time.Time {
+	if b.Launched.IsZero() {
+		return b.Created
+	}
+	return b.Launched
 }
 
 // Total is how many nodes the booking promises.

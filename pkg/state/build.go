@@ -26,6 +26,7 @@ func (m *Mirror) Snapshot(now time.Time) *snapshot.Snapshot {
 	b.grown()
 	b.refusals()
 	b.learnBoots()
+	b.rejections()
 	b.nodeGroups()
 	b.nodes()
 	b.delegates()
@@ -110,7 +111,7 @@ func (b *builder) pod(p *pod) *snapshot.Pod {
 		Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
 		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
 		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
-		Ready:       ready(p.object), Resident: Resident(p.object), Object: p.object,
+		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards, Object: p.object,
 	}
 }
 

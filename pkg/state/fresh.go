@@ -1,7 +1,10 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,7 +15,7 @@ import (
 )
 
 // OpenRequests lists the CapacityRequests that the executor still owes something: a launch that is
-// not recorded as done, or the return of what came of a failed one.
+// not recorded as done, or the return of what came of a failed one. The oldest come first.
 func (m *Mirror) OpenRequests() []*v1alpha1.CapacityRequest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -23,6 +26,9 @@ func (m *Mirror) OpenRequests() []*v1alpha1.CapacityRequest {
 			open = append(open, r)
 		}
 	}
+	slices.SortFunc(open, func(x, y *v1alpha1.CapacityRequest) int {
+		return cmp.Or(x.CreationTimestamp.Compare(y.CreationTimestamp.Time), cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
 	return open
 }
 
@@ -38,6 +44,19 @@ func (m *Mirror) Queue(name string) *queuev2.Queue {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.queues[name]
+}
+
+// NodeOf names the node that an instance has become by now, or "". The last part of a provider ID is the
+// instance's.
+func (m *Mirror) NodeOf(instance string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, n := range m.nodes {
+		if strings.HasSuffix(n.Spec.ProviderID, "/"+instance) {
+			return name
+		}
+	}
+	return ""
 }
 
 // Unbindable says why a pod cannot be bound to a node by what is known right now, which may be
@@ -58,7 +77,7 @@ func (m *Mirror) Unbindable(uid types.UID, node string) string {
 	switch {
 	case n == nil:
 		return "the node is gone"
-	case n.DeletionTimestamp != nil || n.Spec.Unschedulable || hasTaint(n, v1alpha1.DrainingTaint):
+	case n.DeletionTimestamp != nil || n.Spec.Unschedulable || hasTaint(n, v1alpha1.DrainingTaint) || m.draining[node]:
 		return "the node takes no more pods"
 	}
 	for _, c := range n.Status.Conditions {
@@ -79,7 +98,7 @@ func (m *Mirror) Forget(uid types.UID) {
 	})
 }
 
-// DrainingNodes lists the nodes that carry capmgr's draining taint.
+// DrainingNodes lists the nodes that carry capmgr's draining taint, by name.
 func (m *Mirror) DrainingNodes() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,6 +108,7 @@ func (m *Mirror) DrainingNodes() []string {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -70,12 +72,12 @@ func (b *builder) gangs() {
 // passing marks the gangs of which something is remembered that time alone ends.
 func (b *builder) passing() {
 	k := &b.m.kept
-	for _, memory := range []map[string]time.Time{b.m.held, b.m.evicted, b.m.resumed} {
-		for id := range memory {
+	for _, remembered := range []iter.Seq[string]{maps.Keys(b.m.held), maps.Keys(b.m.evicted), maps.Keys(b.m.resumed)} {
+		for id := range remembered {
 			at, there := find(k.gangs, id, gangName)
 			if !there {
 				if !k.all {
-					delete(memory, id)
+					b.m.forgetGang(id)
 				}
 				continue
 			}

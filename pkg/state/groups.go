@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
@@ -56,8 +57,10 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	for _, i := range seen.Instances {
 		out := snapshot.Instance{ID: i.ID, Zone: i.Zone, State: snapshot.InstancePending, Launched: i.Launched, Orphan: b.orphan(i)}
 		switch {
-		case i.Terminating, b.returned[i.ID]:
+		case i.Terminating:
 			out.State = snapshot.InstanceTerminating
+		case b.returned[i.ID]:
+			out.State = snapshot.InstanceReturning
 		case i.InService:
 			out.State = snapshot.InstanceRunning
 		}
@@ -67,22 +70,21 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 		b.unlisted(g)
 	}
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
-	g.Template = template(g, c, seen)
+	learned := b.learned(c.Name, seen.LaunchVersion)
+	g.Template, g.Learned = template(g, c, seen, learned), learned != nil
+	refuse(g.Template, b.m.rejections.away(scope{group: g.Name}, b.s.Now))
 }
 
 // listingLag is how long the cloud's listing may lag behind a launch's own answer.
 const listingLag = time.Minute
 
-// unlisted adds the instances of purchases that were over before the cloud listed them, because the
-// gang found other room or went: they cost from their first second on, and no booking counts them.
+// unlisted adds the instances that a purchase brought and the cloud does not list yet, where no booking
+// counts them: they cost from their first second on. The purchase was over before, because the gang found
+// other room or went, or one of them was lost; or it fell short, and they are about to be given back.
 func (b *builder) unlisted(g *snapshot.NodeGroup) {
 	for _, r := range b.history {
-		launched := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
-		if launched == nil { // over while another autoscaler was still making its part
-			launched = meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReleased)
-		}
-		if launched == nil || launched.Status != "True" || meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionFailed) ||
-			b.s.Now.Sub(launched.LastTransitionTime.Time) > listingLag || !over(r) && b.m.requests[requestKey(r)] != nil {
+		at, state, counts := b.brought(r)
+		if !counts {
 			continue
 		}
 		for _, n := range r.Status.Nodes {
@@ -90,11 +92,27 @@ func (b *builder) unlisted(g *snapshot.NodeGroup) {
 				listed := slices.ContainsFunc(g.Instances, func(i snapshot.Instance) bool { return i.ID == id })
 				// One that was listed before is not late: it is gone.
 				if n.NodeGroup == g.Name && !listed && !b.m.listed[id] {
-					g.Instances = append(g.Instances, snapshot.Instance{ID: id, Zone: g.Zone, State: snapshot.InstancePending, Launched: launched.LastTransitionTime.Time})
+					g.Instances = append(g.Instances, snapshot.Instance{ID: id, Zone: g.Zone, State: state, Launched: at})
 				}
 			}
 		}
 	}
+}
+
+// brought says whether instances of a request may be missing from the listing and count all the same, and
+// as what.
+func (b *builder) brought(r *v1alpha1.CapacityRequest) (at time.Time, as snapshot.InstanceState, counts bool) {
+	if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed); c != nil && refused(r) {
+		return c.LastTransitionTime.Time, snapshot.InstanceReturning, !meta.IsStatusConditionTrue(r.Status.Conditions, v1alpha1.ConditionReleased)
+	}
+	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned)
+	if c == nil { // over while another autoscaler was still making its part
+		c = meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReleased)
+	}
+	if c == nil || c.Status != metav1.ConditionTrue || b.s.Now.Sub(c.LastTransitionTime.Time) > listingLag {
+		return at, as, false
+	}
+	return c.LastTransitionTime.Time, snapshot.InstancePending, over(r) || b.m.requests[requestKey(r)] == nil
 }
 
 func requestKey(r *v1alpha1.CapacityRequest) types.NamespacedName {
@@ -102,7 +120,7 @@ func requestKey(r *v1alpha1.CapacityRequest) types.NamespacedName {
 }
 
 // returns are the instances of purchases that failed: the executor gives them back, and until the
-// cloud shows them as leaving they must pass neither for room nor for nodes on their way.
+// cloud shows them as leaving they must pass neither for room nor for nodes on their way, and still count.
 func (b *builder) returns() {
 	b.returned = map[string]bool{}
 	for _, r := range b.m.requests {
@@ -136,6 +154,15 @@ func (b *builder) linkInstances() {
 	}
 }
 
+// isDelegated says whether another autoscaler makes nodes of a request: they have come by the time that they
+// count as provisioned.
+func (b *builder) isDelegated(r *v1alpha1.CapacityRequest) bool {
+	return slices.ContainsFunc(r.Spec.Nodes, func(n v1alpha1.NodeRequest) bool {
+		g := b.m.GroupOf(n.NodeGroup)
+		return g != nil && g.Delegated()
+	})
+}
+
 // bookings are the CapacityRequests that are neither given up nor over.
 func (b *builder) bookings() {
 	for _, r := range b.m.requests {
@@ -147,6 +174,9 @@ func (b *builder) bookings() {
 			Gang:      gangID(r.Namespace, k.Kind, k.Name, string(k.UID)),
 			Namespace: r.Namespace, Request: r.Name, Attempt: r.Spec.Attempt, Created: r.CreationTimestamp.Time,
 			Queue: r.Spec.Queue, Warm: k.KeepsWarm(),
+		}
+		if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionProvisioned); c != nil && c.Status == "True" && !b.isDelegated(r) {
+			bk.Launched = c.LastTransitionTime.Time
 		}
 		for _, n := range r.Spec.Nodes {
 			part := snapshot.BookedNodes{Group: n.NodeGroup, Count: int(n.Count)}

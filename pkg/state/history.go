@@ -32,24 +32,20 @@ func (b *builder) recall() {
 
 // grown counts what was bought lately, for the limit on growth. A purchase whose outcome is open
 // counts in full; one that the cloud refused, with what came of it. Machines that carry the tag of a
-// purchase that nobody remembers count as well: their owner went while no manager was looking.
+// purchase that nobody remembers count as well.
 func (b *builder) grown() {
 	known := map[string]bool{}
 	for _, r := range b.history {
 		known[r.Namespace+"/"+r.Name] = true
-		n := int(r.Spec.TotalNodes())
-		if refused(r) {
-			n = 0
-			for _, st := range r.Status.Nodes {
-				n += len(st.Instances)
-			}
-		}
-		b.grow(r.CreationTimestamp.Time, n)
+	}
+	for _, p := range b.purchases() {
+		known[p.Request] = true
+		b.s.Grown = append(b.s.Grown, snapshot.Growth{At: p.At, Nodes: p.Nodes})
 	}
 	for _, g := range b.m.groups {
 		for _, i := range g.Instances {
-			if i.Intent != "" && !known[i.Intent] {
-				b.grow(i.Launched, 1)
+			if i.Intent != "" && !known[i.Intent] && b.s.Now.Sub(i.Launched) < snapshot.GrowthWindow {
+				b.s.Grown = append(b.s.Grown, snapshot.Growth{At: i.Launched, Nodes: 1})
 			}
 		}
 	}
@@ -58,15 +54,9 @@ func (b *builder) grown() {
 	})
 }
 
-func (b *builder) grow(at time.Time, nodes int) {
-	if nodes > 0 && b.s.Now.Sub(at) < snapshot.GrowthWindow {
-		b.s.Grown = append(b.s.Grown, snapshot.Growth{At: at, Nodes: nodes})
-	}
-}
-
 // refused says that the cloud did not deliver what a request asked for.
 func refused(r *v1alpha1.CapacityRequest) bool {
 	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionFailed)
 	return c != nil && slices.Contains([]string{v1alpha1.ReasonInsufficientCapacity, v1alpha1.ReasonPartialFill,
-		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonProviderRefused}, c.Reason)
+		v1alpha1.ReasonQuotaExceeded, v1alpha1.ReasonProviderRefused, v1alpha1.ReasonThrottled}, c.Reason)
 }

@@ -80,11 +80,25 @@ func TestGrowthIsReadFromCapacityRequests(t *testing.T) {
 		"Open": {
 			"a purchase whose answer is awaited counts in full",
 			func(m *state.Mirror) { m.AssumeRequest(request("x", "g5-a", 3, ago(time.Minute))) },
-			[]snapshot.Growth{{At: ago(time.Minute), Nodes: 3}},
+			[]snapshot.Growth{{At: ago(59 * time.Second), Nodes: 3}},
+		},
+		"OpenForLong": {
+			"the cloud has not answered for an hour, and may launch at any moment",
+			func(m *state.Mirror) { m.AssumeRequest(request("x", "g5-a", 3, ago(2*time.Hour))) },
+			[]snapshot.Growth{{At: ago(time.Hour - time.Second), Nodes: 3}},
+		},
+		"Slow": {
+			"what counts is when the nodes were launched",
+			func(m *state.Mirror) {
+				m.AssumeRequest(request("x", "g5-a", 3, ago(61*time.Minute), is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(50*time.Minute))))
+			},
+			[]snapshot.Growth{{At: ago(50*time.Minute - time.Second), Nodes: 3}},
 		},
 		"Old": {
 			"an hour has passed",
-			func(m *state.Mirror) { m.AssumeRequest(request("x", "g5-a", 3, ago(time.Hour))) },
+			func(m *state.Mirror) {
+				m.AssumeRequest(request("x", "g5-a", 3, ago(61*time.Minute), is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(61*time.Minute))))
+			},
 			nil,
 		},
 		"Refused": {
@@ -95,20 +109,21 @@ func TestGrowthIsReadFromCapacityRequests(t *testing.T) {
 			nil,
 		},
 		"PartialFill": {
-			"what came was bought, though it was given back",
+			"what came was bought, though it was given back; it came when the purchase was given up, at the latest",
 			func(m *state.Mirror) {
 				m.AssumeRequest(request("x", "g5-a", 3, ago(time.Minute), came("g5-a", "i-1", "i-2"),
-					is(v1alpha1.ConditionFailed, v1alpha1.ReasonPartialFill, noon)))
+					is(v1alpha1.ConditionFailed, v1alpha1.ReasonPartialFill, ago(30*time.Second))))
 			},
-			[]snapshot.Growth{{At: ago(time.Minute), Nodes: 2}},
+			[]snapshot.Growth{{At: ago(29 * time.Second), Nodes: 2}},
 		},
 		"NeverUsable": {
 			"incident never-fits: nodes that came and served nobody are what the limit is for",
 			func(m *state.Mirror) {
-				m.AssumeRequest(request("x", "g5-a", 3, ago(30*time.Minute), came("g5-a", "i-1", "i-2", "i-3"),
+				m.AssumeRequest(request("x", "g5-a", 3, ago(31*time.Minute), came("g5-a", "i-1", "i-2", "i-3"),
+					is(v1alpha1.ConditionProvisioned, v1alpha1.ReasonLaunched, ago(30*time.Minute)),
 					is(v1alpha1.ConditionFailed, v1alpha1.ReasonNodeDidNotFit, ago(20*time.Minute))))
 			},
-			[]snapshot.Growth{{At: ago(30 * time.Minute), Nodes: 3}},
+			[]snapshot.Growth{{At: ago(30*time.Minute - time.Second), Nodes: 3}},
 		},
 		"OwnerDeleted": {
 			"the request went with its RayCluster; the nodes were bought all the same",
@@ -117,7 +132,7 @@ func TestGrowthIsReadFromCapacityRequests(t *testing.T) {
 				m.AssumeRequest(r)
 				m.CapacityRequests().OnDelete(r)
 			},
-			[]snapshot.Growth{{At: ago(time.Minute), Nodes: 3}},
+			[]snapshot.Growth{{At: ago(59 * time.Second), Nodes: 3}},
 		},
 		"OwnerDeletedBeforeTheRestart": {
 			"the tag on the machine remembers",

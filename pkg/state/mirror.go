@@ -19,6 +19,7 @@ import (
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
@@ -48,20 +49,26 @@ type Mirror struct {
 	queues    map[string]*queuev2.Queue
 	requests  map[types.NamespacedName]*v1alpha1.CapacityRequest
 	past      map[types.UID]*v1alpha1.CapacityRequest // those that went lately, as they were last
+	bought    []Bought                                // by predecessors, see Memory
+	shapes    map[string]LearnedShape                 // by group
 	groups    map[string]cloud.Group                  // by group name, as last observed
 	listed    map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed   map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	shown     map[types.UID]bool                      // pods that wait and that other autoscalers make nodes for
 	leaving   map[types.UID]bool                      // pods that capmgr evicted, until seen
-	held      map[string]time.Time                    // by gang: not to be bound before (its bind was refused)
-	evicted   map[string]time.Time                    // by gang: when others were last evicted for it
-	resumed   map[string]time.Time                    // by gang: when capmgr let it go on
-	running   map[string]minima                       // by gang: the minimum with which it was last seen whole
-	short     map[string]time.Time                    // by gang: since when it runs below that
+	drainer   *fit.Drainer
+	draining  map[string]bool      // nodes that capmgr is giving back, by name
+	held      map[string]time.Time // by gang: not to be bound before (its bind was refused)
+	evicted   map[string]Eviction  // by gang: that others were evicted for it
+	resumed   map[string]time.Time // by gang: when capmgr let it go on
+	running   map[string]minima    // by gang: the minimum that it runs with
+	short     map[string]time.Time // by gang: since when it runs below that
 	classes   map[string]*schedulingv1.PriorityClass
 	jobs      map[types.UID]*batchv1.Job
 	observed  bool
 	claimed   map[part][]string // by purchase: the nodes that other autoscalers made for it, as of the last snapshot
+
+	rejections rejections
 
 	kept kept
 }
@@ -72,7 +79,9 @@ type pod struct {
 	request snapshot.Resources
 	class   string
 	alone   bool
-	ours    bool // scheduled by capmgr
+	ours    bool   // scheduled by capmgr
+	keeps   string // why its node must not be taken away under it; see fit.Drainer
+	guards  string // why it cannot be evicted
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string
@@ -104,18 +113,22 @@ func New(config *v1alpha1.Config) *Mirror {
 		queues:         map[string]*queuev2.Queue{},
 		requests:       map[types.NamespacedName]*v1alpha1.CapacityRequest{},
 		past:           map[types.UID]*v1alpha1.CapacityRequest{},
+		shapes:         map[string]LearnedShape{},
 		groups:         map[string]cloud.Group{},
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
 		shown:          map[types.UID]bool{},
 		leaving:        map[types.UID]bool{},
+		drainer:        fit.NewDrainer(),
+		draining:       map[string]bool{},
 		held:           map[string]time.Time{},
-		evicted:        map[string]time.Time{},
+		evicted:        map[string]Eviction{},
 		resumed:        map[string]time.Time{},
 		running:        map[string]minima{},
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
 		jobs:           map[types.UID]*batchv1.Job{},
+		rejections:     newRejections(),
 		kept:           newKept(),
 	}
 	for _, name := range config.SchedulerNames {
@@ -204,15 +217,17 @@ func (m *Mirror) RememberResume(gang snapshot.GangID, at time.Time) {
 	m.note(func() { m.resumed[string(gang)] = at })
 }
 
-// RememberEviction records when others were evicted for a gang.
-func (m *Mirror) RememberEviction(gang snapshot.GangID, at time.Time) {
-	m.note(func() { m.evicted[string(gang)] = at })
-}
-
-// ForgetEviction records that a gang for which others were evicted is being bound: if it needs more room
-// later, others may be evicted for it again.
-func (m *Mirror) ForgetEviction(gang snapshot.GangID) {
-	m.note(func() { delete(m.evicted, string(gang)) }) // its pods, and so the gang, have changed anyway
+// AssumeDraining records that capmgr gives a node back, from before its taint is seen, or that it does
+// not any more. A node that goes is no room, and nothing may be counted on it.
+func (m *Mirror) AssumeDraining(node string, is bool) {
+	m.note(func() {
+		m.kept.nodes[node] = true
+		if is {
+			m.draining[node] = true
+		} else {
+			delete(m.draining, node)
+		}
+	})
 }
 
 // SetGroups records what the cloud says of the node groups.

@@ -64,10 +64,14 @@ func (b *builder) nodes() {
 			Class: fit.NodeClass(object), Zone: object.Labels[corev1.LabelTopologyZone],
 			Allocatable: room, MaxPods: maxPods,
 			Pods: k.onNode[name], Cordoned: object.Spec.Unschedulable,
-			Draining:  hasTaint(object, v1alpha1.DrainingTaint),
-			Protected: protected(object),
+			Draining:  hasTaint(object, v1alpha1.DrainingTaint) || b.m.draining[name],
+			Protected: Protected(object),
 		}
+		refuse(n, b.m.rejections.away(scope{node: name}, b.s.Now))
 		n.NotUsable = b.notUsable(object, n)
+		if in.instance.Terminating {
+			n.NotUsable = "its instance is being terminated"
+		}
 		n.Usable = n.NotUsable == ""
 		n.UsableSince = b.usableSince(n)
 		n.IdleSince = b.idleSince(n)
@@ -76,17 +80,20 @@ func (b *builder) nodes() {
 	k.list = merged(k.list, gone, made, nodeName)
 	b.s.Nodes = k.list
 	b.linkInstances()
+	if len(made) > 0 {
+		b.learnShapes()
+	}
 }
 
-// idleSince starts the clock when the last pod that is not the node's own leaves. A restart
+// idleSince starts the clock when the last pod that is not the node's own leaves, and anew when the
+// node's boot is over: what boots is not idle yet. It goes on while a node is out of order. A restart
 // starts it anew, because what ran before is not known.
 func (b *builder) idleSince(n *snapshot.Node) (since time.Time) {
-	busy := slices.ContainsFunc(n.Pods, func(p *snapshot.Pod) bool { return !p.Resident })
-	if busy || !n.Usable && !n.Draining && !n.Cordoned {
+	if slices.ContainsFunc(n.Pods, func(p *snapshot.Pod) bool { return !p.Resident }) {
 		delete(b.m.idle, n.Name)
 		return since
 	}
-	if b.m.idle[n.Name].IsZero() {
+	if b.m.idle[n.Name].IsZero() || n.UsableSince.Equal(b.s.Now) {
 		b.m.idle[n.Name] = b.s.Now
 	}
 	return b.m.idle[n.Name]
@@ -155,7 +162,9 @@ func hasTaint(n *corev1.Node, key string) bool {
 	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == key })
 }
 
-func protected(n *corev1.Node) string {
+// Protected says why a node must not be taken away, by its own annotations; "" when they say nothing. What
+// capmgr wrote to hold it does not count.
+func Protected(n *corev1.Node) string {
 	own := strings.Split(n.Annotations[v1alpha1.HoldsAnnotation], ",")
 	for _, key := range []string{v1alpha1.DoNotDisruptAnnotation, v1alpha1.ScaleDownDisabledAnnotation} {
 		if n.Annotations[key] == "true" && !slices.Contains(own, key) {

@@ -53,12 +53,6 @@ func (b *builder) rank(g *snapshot.Gang, labels map[string]string, pod *corev1.P
 	}
 }
 
-// minima is the minimum per group of a gang that was whole once.
-type minima map[string]int
-
-// evictionMemory is how long it is remembered that others were evicted for a gang.
-const evictionMemory = 10 * time.Minute
-
 // resumeMemory is how long room is held for the pods of a gang that was let go on.
 const resumeMemory = 2 * time.Minute
 
@@ -105,9 +99,8 @@ func ends(g *snapshot.Gang) {
 	g.Ends = starts[max(min(g.MinMember(), len(starts)), 1)-1].Add(g.Runtime)
 }
 
-// complete adds what only the mirror's memory knows: back-offs, evictions, and since when a running
-// gang is short of members. The minimum of a gang that runs never rises, whatever its spec says by
-// now: it would otherwise be broken by its own growth.
+// complete adds what the mirror remembers of a gang: back-offs, evictions and resumptions, and since when
+// it is short of members.
 func (b *builder) complete(g *snapshot.Gang) {
 	g.Queue = cmp.Or(g.Queue, b.m.config.DefaultQueue)
 	g.Grace = cmp.Or(g.Grace, stalenessGrace)
@@ -116,44 +109,11 @@ func (b *builder) complete(g *snapshot.Gang) {
 	if until, ok := b.m.held[id]; ok && b.s.Now.Before(until) {
 		g.HeldUntil = until
 	}
-	if at, ok := b.m.evicted[id]; ok && b.s.Now.Sub(at) < evictionMemory {
-		g.EvictedAt = at
-	}
 	if at, ok := b.m.resumed[id]; ok && b.s.Now.Sub(at) < resumeMemory {
 		g.ResumedAt = at
 	}
-	bound := map[string]int{}
-	for _, p := range g.Members {
-		if p.Node != "" && !p.Terminating {
-			bound[p.Group]++
-		}
-	}
-	before, ran := b.m.running[id]
-	if len(bound) == 0 {
-		delete(b.m.running, id)
-		delete(b.m.short, id)
-		return
-	}
-	whole := true
-	now := minima{}
-	for k := range g.Groups {
-		grp := &g.Groups[k]
-		if least, ok := before[grp.Name]; ran && ok {
-			grp.Min = min(grp.Min, least)
-		}
-		now[grp.Name] = grp.Min
-		whole = whole && bound[grp.Name] >= grp.Min
-	}
-	switch {
-	case whole:
-		b.m.running[id] = now
-		delete(b.m.short, id)
-	case ran:
-		if b.m.short[id].IsZero() {
-			b.m.short[id] = b.s.Now
-		}
-		g.ShortSince = b.m.short[id]
-	}
+	b.evictions(g)
+	b.minimum(g)
 }
 
 // forgetGang drops the memory of a gang that is gone.

@@ -15,6 +15,7 @@ import (
 // and permissions are changed by people.
 const (
 	capacityFirst, capacityMost = 3 * time.Minute, 30 * time.Minute
+	throttleFirst, throttleMost = time.Minute, 10 * time.Minute
 	personFirst, personMost     = 15 * time.Minute, time.Hour
 	// rowEnds is how long after a refusal the next one is the first again.
 	rowEnds = 2 * time.Hour
@@ -114,8 +115,11 @@ func (b *builder) refusal(g *snapshot.NodeGroup) {
 // wait is how long the market is left alone after the latest refusal.
 func (m memory) wait() time.Duration {
 	first, most := personFirst, personMost
-	if m.refusal.Reason == v1alpha1.ReasonInsufficientCapacity {
+	switch m.refusal.Reason {
+	case v1alpha1.ReasonInsufficientCapacity:
 		first, most = capacityFirst, capacityMost
+	case v1alpha1.ReasonThrottled:
+		first, most = throttleFirst, throttleMost
 	}
 	const doublings = 10 // beyond both
 	return min(most, first<<min(m.times-1, doublings))
@@ -135,6 +139,8 @@ func (m memory) String() string {
 		}
 	case v1alpha1.ReasonQuotaExceeded:
 		text = "quota exceeded for " + what
+	case v1alpha1.ReasonThrottled:
+		text = "it took no more calls"
 	}
 	if m.times > 1 {
 		text += fmt.Sprintf(", %d times in a row", m.times)

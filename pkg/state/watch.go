@@ -20,9 +20,11 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 		converted := m.convert(p)
 		m.note(func() {
 			if finished(p) {
+				m.rejections.note(converted)
 				m.forgetPod(p.UID)
 				return
 			}
+			converted.keeps, converted.guards = m.drainer.Keeps(p), m.drainer.Guards(p)
 			m.kept.enter(m.pods[p.UID], converted)
 			m.pods[p.UID] = converted
 			if delete(m.shown, p.UID); shown(converted) {
@@ -33,7 +35,10 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 			}
 		})
 	}, func(p *corev1.Pod) {
-		m.note(func() { m.forgetPod(p.UID) })
+		m.note(func() {
+			m.forgetPod(p.UID)
+			delete(m.rejections.known, p.UID)
+		})
 	})
 }
 
@@ -71,6 +76,7 @@ func (m *Mirror) Nodes() cache.ResourceEventHandler {
 			delete(m.intents, n.Name)
 			delete(m.idle, n.Name)
 			delete(m.boots, n.Name)
+			delete(m.draining, n.Name)
 		})
 	})
 }
@@ -188,18 +194,24 @@ func finished(p *corev1.Pod) bool {
 }
 
 // handle makes an event handler out of what to do with an object that is there and one that is
-// gone. A deletion that the watch missed arrives as a tombstone with the last known object.
-func handle[T any](there, gone func(T)) cache.ResourceEventHandler {
+// gone. A deletion that the watch missed arrives as a tombstone with the last known object, or, where there
+// is another object of that name by then, as a change from the one to the other.
+func handle[T metav1.Object](there, gone func(T)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) {
 			if t, ok := o.(T); ok {
 				there(t)
 			}
 		},
-		UpdateFunc: func(_, o any) {
-			if t, ok := o.(T); ok {
-				there(t)
+		UpdateFunc: func(old, o any) {
+			t, ok := o.(T)
+			if !ok {
+				return
 			}
+			if before, ok := old.(T); ok && before.GetUID() != t.GetUID() {
+				gone(before)
+			}
+			there(t)
 		},
 		DeleteFunc: func(o any) {
 			if tombstone, ok := o.(cache.DeletedFinalStateUnknown); ok {

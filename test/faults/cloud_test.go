@@ -27,6 +27,9 @@ type group struct {
 	serial    int
 	short     time.Time // until when the market has nothing to sell
 	spare     int       // but for these
+	throttled time.Time // until when launches are too many calls
+	least     int       // instances that the configuration keeps
+	lost      time.Time // when it last lost a machine
 }
 
 // instance is one machine and its fate.
@@ -39,6 +42,10 @@ type instance struct {
 	gpus       time.Time // zero: they are never advertised
 	ends       time.Time // zero: it was not terminated
 	node       string
+
+	joined time.Time
+	worked time.Time // when its node last had work; zero: never
+	busy   time.Time // the same, or when it could first take pods
 }
 
 // launch is a token and what it brought.
@@ -87,6 +94,9 @@ func (p provider) Launch(ctx context.Context, r cloud.LaunchRequest) (ids []stri
 		lost = cloud.ErrThrottled
 	}
 	err = p.l.call(ctx, "launch "+r.Token, true, cloud.ErrUnknownOutcome, lost, p.l.locked(func() error {
+		if time.Now().Before(w.groups[r.Group.Name].throttled) {
+			return cloud.ErrThrottled
+		}
 		if old := w.tokens[r.Token]; old != nil {
 			if !reflect.DeepEqual(old.request, r) {
 				w.violate("token %s used for %+v and %+v", r.Token, old.request, r)
@@ -94,7 +104,6 @@ func (p provider) Launch(ctx context.Context, r cloud.LaunchRequest) (ids []stri
 			ids = slices.Clone(old.ids)
 			return old.err
 		}
-		w.launches++
 		g := w.groups[r.Group.Name]
 		got, why := r.Count, error(nil)
 		if time.Now().Before(g.short) && got > g.spare {
@@ -155,7 +164,7 @@ func (p provider) Terminate(ctx context.Context, c cloud.GroupConfig, ids []stri
 		for _, i := range g.instances {
 			if slices.Contains(ids, i.id) && i.ends.IsZero() {
 				w.note("terminated %s", i.id)
-				w.checkTerminate(i)
+				w.checkTerminate(g, i)
 				i.ends = time.Now().Add(15 * time.Second)
 			}
 		}
@@ -166,12 +175,18 @@ func (p provider) Terminate(ctx context.Context, c cloud.GroupConfig, ids []stri
 // run lets the machines of every group go their way.
 func (w *world) run() {
 	t := time.Now()
+	w.occupied = map[string]bool{}
+	for _, p := range w.pods.list() {
+		if !over(p) && !foreign(p) { // another scheduler's may come and go between two looks
+			w.occupied[p.Spec.NodeName] = true
+		}
+	}
 	for _, name := range sorted(w.groups) {
 		g := w.groups[name]
 		g.instances = slices.DeleteFunc(g.instances, func(i *instance) bool {
 			gone := !i.ends.IsZero() && t.After(i.ends)
-			if gone && i.node != "" {
-				delete(w.nodes, i.node)
+			if n := w.nodes.get("/" + i.node); gone && n != nil {
+				w.nodes.drop(n)
 			}
 			return gone
 		})
@@ -179,22 +194,46 @@ func (w *world) run() {
 			if i.node == "" && i.ends.IsZero() && !i.boots.IsZero() && t.After(i.boots) {
 				w.join(g, i)
 			}
-			if n := w.nodes[i.node]; n != nil && g.shape.GPUs > 0 && !i.gpus.IsZero() && t.After(i.gpus) {
-				if have := n.Status.Allocatable[v1alpha1.GPUResource]; have.Value() == 0 {
-					n = n.DeepCopy()
+			n := w.nodes.get("/" + i.node)
+			if n == nil {
+				continue
+			}
+			if have := n.Status.Allocatable[v1alpha1.GPUResource]; g.shape.GPUs > have.Value() && !i.gpus.IsZero() && t.After(i.gpus) {
+				w.nodes.edit(n, func(n *corev1.Node) {
 					q := *resource.NewQuantity(g.shape.GPUs, resource.DecimalSI)
 					n.Status.Capacity[v1alpha1.GPUResource], n.Status.Allocatable[v1alpha1.GPUResource] = q, q
-					w.stamp(&n.ObjectMeta, "node")
-					w.nodes[n.Name] = n
-				}
+				})
 			}
+			w.look(g, i)
 		}
 	}
 }
 
+// look notes what an instance's node is doing.
+func (w *world) look(g *group, i *instance) {
+	if w.occupied[i.node] {
+		i.worked = time.Now()
+	}
+	if w.usable(g, i) && i.busy.IsZero() || w.occupied[i.node] {
+		i.busy = time.Now()
+	}
+}
+
+// usable says whether an instance's node takes pods.
+func (w *world) usable(g *group, i *instance) bool {
+	n := w.nodes.get("/" + i.node)
+	if n == nil {
+		return false
+	}
+	have := n.Status.Allocatable[v1alpha1.GPUResource]
+	return have.Value() >= g.shape.GPUs && readyNode(n) && !n.Spec.Unschedulable
+}
+
+func readyNode(n *corev1.Node) bool { return n.Status.Conditions[0].Status == corev1.ConditionTrue }
+
 // join makes an instance a Ready node that advertises no GPUs yet.
 func (w *world) join(g *group, i *instance) {
-	i.node = i.id[len("i-"):]
+	i.node, i.joined = i.id[len("i-"):], time.Now()
 	var taints []corev1.Taint
 	for _, t := range g.shape.Taints {
 		taints = append(taints, corev1.Taint{Key: t.Key, Value: t.Value, Effect: corev1.TaintEffect(t.Effect)})
@@ -203,7 +242,6 @@ func (w *world) join(g *group, i *instance) {
 		Allocatable: snapshot.Resources{MilliCPU: g.shape.MilliCPU, Memory: g.shape.Memory}, MaxPods: int(g.shape.Pods)})
 	n.UID = ""
 	n.Spec.ProviderID = "aws:///" + g.zone + "/" + i.id
-	w.stamp(&n.ObjectMeta, "node")
-	w.nodes[n.Name] = n
+	w.nodes.put(n)
 	w.note("%s joined", n.Name)
 }

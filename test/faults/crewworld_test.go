@@ -2,7 +2,6 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,13 +9,11 @@ import (
 	"sync"
 	"time"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -207,20 +204,6 @@ func (a crewAPI) Get(ctx context.Context, k client.ObjectKey, into client.Object
 	})
 }
 
-func objectOf(rc *rayv1.RayCluster) map[string]any {
-	text, err := json.Marshal(rc)
-	if err != nil {
-		panic(err)
-	}
-	u := &unstructured.Unstructured{}
-	if err := u.UnmarshalJSON(slices.Concat([]byte(`{"apiVersion":"ray.io/v1","kind":"RayCluster",`), text[1:])); err != nil {
-		panic(err)
-	}
-	return u.Object
-}
-
-var invalidKind = schema.GroupKind{Group: "ray.io", Kind: "RayCluster"}
-
 // Patch applies a JSON patch as the API server does: all of it, or a refusal.
 func (a crewAPI) Patch(ctx context.Context, o client.Object, p client.Patch, _ ...client.PatchOption) error {
 	return a.call(ctx, "patch "+o.GetName(), func() error {
@@ -228,24 +211,8 @@ func (a crewAPI) Patch(ctx context.Context, o client.Object, p client.Patch, _ .
 		if old == nil {
 			return missing(o.GetName())
 		}
-		data, err := p.Data(o)
+		rc, err := patched(old, o, p)
 		if err != nil {
-			return err
-		}
-		ops, err := jsonpatch.DecodePatch(data)
-		if err != nil {
-			return err
-		}
-		before, err := json.Marshal(objectOf(old))
-		if err != nil {
-			return err
-		}
-		after, err := ops.Apply(before)
-		if err != nil {
-			return apierrors.NewInvalid(invalidKind, o.GetName(), nil)
-		}
-		rc := &rayv1.RayCluster{}
-		if err := json.Unmarshal(after, rc); err != nil {
 			return err
 		}
 		a.w.written(old, rc)

@@ -29,7 +29,11 @@ type dice struct {
 
 	mu    sync.Mutex
 	count map[string]uint64
-	calm  bool // the faults are over
+	calm  bool // the faults are over, or there are none
+
+	// For a crash at one certain call that changes something, counted from 1 over all lives; 0: none.
+	effects, crashAt int
+	crash            fault
 }
 
 func (d *dice) roll(key string) *rand.Rand {
@@ -40,6 +44,16 @@ func (d *dice) roll(key string) *rand.Rand {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%d/%s/%d", d.seed, key, n)
 	return rand.New(rand.NewPCG(d.seed, h.Sum64())) //nolint:gosec // reproducible, not secret
+}
+
+// atEffect counts a call that changes something, and says whether the manager is to die there.
+func (d *dice) atEffect() fault {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.effects++; d.effects == d.crashAt {
+		return d.crash
+	}
+	return none
 }
 
 func (d *dice) isCalm() bool {
@@ -91,6 +105,9 @@ func (l *life) call(ctx context.Context, key string, writes bool, lost, refused 
 	if l.ctx.Err() != nil {
 		return errDead
 	}
+	if writes {
+		what = max(what, l.w.dice.atEffect())
+	}
 	if what != none {
 		l.w.tell("%s: fault %d", key, what)
 	}
@@ -120,8 +137,7 @@ func rest(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
 	case <-t.C:
-		return nil
 	}
+	return ctx.Err()
 }

@@ -1,212 +1,213 @@
 package faults
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
-	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/fit"
-	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-func conditionOf(r *v1alpha1.CapacityRequest, kind string) *metav1.Condition {
-	return meta.FindStatusCondition(r.Status.Conditions, kind)
-}
-
-func open(r *v1alpha1.CapacityRequest) bool {
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(r.Status.Conditions, kind) }
-	return !is(v1alpha1.ConditionFailed) && !is(v1alpha1.ConditionReleased)
-}
-
 // checkBind says why a pod must not run where it was just bound.
 func (w *world) checkBind(p *corev1.Pod) {
-	n := w.nodes[p.Spec.NodeName]
+	n := w.nodes.get("/" + p.Spec.NodeName)
 	if n == nil {
 		return // it went while the bind was on its way
 	}
 	room, _ := fit.Allocatable(n)
 	used := snapshot.Resources{}
 	for _, o := range w.podsOn(n.Name) {
+		// Two schedulers that bind at the same time cannot know of each other.
+		if over(o) || foreign(o) && time.Since(o.CreationTimestamp.Time) < lag {
+			continue
+		}
 		used = used.Add(fit.Requests(o))
 	}
 	if used.MilliCPU > room.MilliCPU || used.Memory > room.Memory || used.MilliGPU > room.MilliGPU {
 		w.violate("node %s is over its allocatable: %s of %s", n.Name, used, room)
 	}
-	if asked := fit.Requests(p); asked.MilliGPU > 0 {
-		gpus := int64(0)
-		for _, o := range w.pods {
-			if o.Spec.NodeName != "" && o.DeletionTimestamp == nil && queueOf(o) == queueOf(p) {
-				gpus += fit.Requests(o).MilliGPU
-			}
-		}
-		for _, q := range w.lineage(queueOf(p)) {
-			if limit := w.queues["/"+q].Spec.Resources.GPU.Limit; limit >= 0 && float64(gpus) > limit*1000 {
-				w.violate("binding %s puts queue %s over its limit: %d", p.Name, q, gpus)
-			}
-		}
-	}
-}
-
-func queueOf(o metav1.Object) string { return o.GetLabels()[v1alpha1.QueueLabel] }
-
-// checkBook says why nothing must be bought for a gang: it was bought for already, or its queue's
-// limit would not let it run.
-func (w *world) checkBook(r *v1alpha1.CapacityRequest) {
-	w.checkQueue(r)
-	rc := w.clusterOf(r.Spec.Gang.UID)
-	if rc == nil {
-		return // it went while the request was on its way
-	}
-	// What is missing may be topped up where somebody took room that was counted on. Where the nodes
-	// that are booked would do alone, a second purchase is one too many.
-	before, least := int64(0), w.leastGPUs(rc)
-	for _, o := range w.requests {
-		for _, n := range o.Spec.Nodes {
-			if o.Spec.Gang.UID == r.Spec.Gang.UID && open(o) {
-				before += int64(n.Count) * w.groups[n.NodeGroup].shape.GPUs * 1000
-			}
-		}
-	}
-	if least > 0 && before >= least && !w.lostNodes(rc) {
-		w.violate("%s is bought for %s, for which enough is booked: %d for %d", r.Name, rc.Name, before, least)
-	}
-	limit := w.queues["/"+r.Spec.Queue].Spec.Resources.GPU.Limit
-	used := int64(0)
-	for _, p := range w.pods {
-		if p.Spec.NodeName != "" && p.DeletionTimestamp == nil && queueOf(p) == r.Spec.Queue && !metav1.IsControlledBy(p, rc) {
-			used += fit.Requests(p).MilliGPU
-		}
-	}
-	if limit >= 0 && float64(used+least) > limit*1000 {
-		w.doubts = append(w.doubts, doubt{time.Now(), r.Spec.Queue, fmt.Sprintf(
-			"%s is bought for %s, which its queue's limit does not let run: %d used, %d asked, limit %g", r.Name, rc.Name, used, least, limit)})
-	}
-}
-
-// doubt is a purchase above a limit. It is none where the same plan evicts others of the queue, which
-// is seen a moment later.
-type doubt struct {
-	at    time.Time
-	queue string
-	text  string
-}
-
-// settleDoubts looks whether the evictions came that purchases counted on.
-func (w *world) settleDoubts() {
-	const moment = 10 * time.Second
-	for _, d := range w.doubts {
-		if time.Since(d.at) > moment && d.at.Sub(w.evicted[d.queue]).Abs() > moment {
-			w.violate("%s", d.text)
-		}
-	}
-	w.doubts = slices.DeleteFunc(w.doubts, func(d doubt) bool { return time.Since(d.at) > moment })
-}
-
-func (w *world) leastGPUs(rc *rayv1.RayCluster) (n int64) {
-	groups, err := ray.Groups(rc, fit.Requests)
-	if err != nil {
-		w.violate("%s is no gang: %v", rc.Name, err)
-	}
-	for _, g := range groups {
-		n += int64(g.Min) * g.Request.MilliGPU
-	}
-	return n
-}
-
-// checkLaunch says which bound a launch broke. What others launched is not capmgr's doing.
-func (w *world) checkLaunch(g *group, got int) {
-	if got == 0 {
+	if fit.Requests(p).MilliGPU == 0 || w.changedLately(queueOf(p)) {
 		return
 	}
-	total, cost := 0, 0.0
-	for _, o := range w.groups {
-		for _, i := range o.instances {
-			if i.ends.IsZero() && i.token != "" {
-				total, cost = total+1, cost+o.price
-			}
+	for _, q := range w.lineage(queueOf(p)) {
+		gpu := w.queues.get("/" + q).Spec.Resources.GPU
+		if used := w.use(q, "", false); gpu.Limit >= 0 && float64(used) > gpu.Limit*1000 {
+			w.violate("binding %s puts queue %s over its limit: %d of %g", p.Name, q, used, gpu.Limit)
 		}
-	}
-	if n := w.config.Limits.MaxNodes; n != nil && total > int(*n) {
-		w.violate("the cluster has %d bought nodes of at most %d", total, *n)
-	}
-	if d := w.config.Limits.MaxHourlyCost; d != nil && int64(cost*1e6) > d.Micros() {
-		w.violate("the cluster costs %g of at most %s", cost, d)
-	}
-	if g.alive() > g.max {
-		w.violate("group %s has %d of at most %d", g.name, g.alive(), g.max)
+		if used := w.use(q, "", true); fixed(p) && gpu.Quota >= 0 && float64(used) > gpu.Quota*1000 {
+			w.violate("binding %s puts work of queue %s that may not be evicted over its quota: %d of %g", p.Name, q, used, gpu.Quota)
+		}
 	}
 }
 
-// checkQueue counts what open requests and a new one book for a queue, and what its pods use of other
-// managed nodes. Bounds limit buying: room that is idle may be used beyond them, so that the moment of
-// booking counts and no later one.
-func (w *world) checkQueue(next *v1alpha1.CapacityRequest) {
-	queue, s := next.Spec.Queue, w.config.Queues[next.Spec.Queue].Scaling
-	gpus, cost, booked := int64(0), 0.0, map[string]bool{}
-	for _, n := range next.Spec.Nodes {
-		gpus += int64(n.Count) * w.groups[n.NodeGroup].shape.GPUs
-		cost += float64(n.Count) * w.groups[n.NodeGroup].price
+// mostStops is how often one gang may be evicted in a run: more is a loop.
+const mostStops = 15
+
+// checkEvict counts evictions, and notes them for settleDoubts.
+func (w *world) checkEvict(p *corev1.Pod) {
+	for _, q := range w.lineage(queueOf(p)) {
+		w.evicted[q] = time.Now()
 	}
-	buysGPUs := gpus > 0
-	for _, r := range w.requests {
-		if !open(r) || r.Spec.Queue != queue {
+	for _, g := range w.gangs() {
+		if g.name != gangNameOf(p) {
 			continue
 		}
-		for _, n := range r.Spec.Nodes {
-			g := w.groups[n.NodeGroup]
-			gpus, cost = gpus+int64(n.Count)*g.shape.GPUs, cost+float64(n.Count)*g.price
-			for _, i := range g.instances {
-				booked[i.node] = booked[i.node] || i.token == n.ClientToken
+		if g.fixed && !g.suspended && g.whole() {
+			w.violate("evicted %s of %s, which may not be evicted", p.Name, g.name)
+		}
+		if g.bound == 1 { // the last of it
+			if w.stopped[g.uid]++; w.stopped[g.uid] > mostStops {
+				w.violate("%s was evicted %d times", g.name, w.stopped[g.uid])
 			}
 		}
 	}
-	for _, p := range w.pods {
-		if p.Spec.NodeName != "" && p.DeletionTimestamp == nil && queueOf(p) == queue && !booked[p.Spec.NodeName] && p.Spec.NodeName[:3] != "own" {
-			gpus += fit.Requests(p).MilliGPU / 1000
-		}
-	}
-	if s.MaxGPUs != nil && buysGPUs && gpus > int64(*s.MaxGPUs) {
-		w.violate("queue %s has %d bought GPUs of at most %d", queue, gpus, *s.MaxGPUs)
-	}
-	if s.MaxHourlyCost != nil && int64(cost*1e6) > s.MaxHourlyCost.Micros() {
-		w.violate("queue %s has booked $%g of at most %s", queue, cost, s.MaxHourlyCost)
-	}
 }
 
-// checkTerminate says why an instance must not be ended.
-func (w *world) checkTerminate(i *instance) {
-	if pods := w.podsOn(i.node); len(pods) > 0 {
+// checkTerminate says why an instance must not be ended: it works, it is kept for somebody, or nothing
+// is wrong with it and it has not been idle for long.
+func (w *world) checkTerminate(g *group, i *instance) {
+	if pods := w.podsOn(i.node); len(pods) > 0 && !over(pods[0]) {
 		w.violate("terminated %s, on which %s runs", i.id, pods[0].Name)
 	}
-	for _, k := range sorted(w.requests) {
-		r := w.requests[k]
-		if open(r) && i.intent == k && time.Since(i.launched) < timeout {
-			w.violate("terminated %s, which %s has booked", i.id, r.Name)
+	if since := w.spared[i.node]; !since.IsZero() && time.Since(since) > lag {
+		w.violate("terminated %s, whose node asks to be left alone", i.id)
+	}
+	r := w.requests.get(i.intent)
+	if r != nil && open(r) && time.Since(i.launched) < timeout {
+		w.violate("terminated %s, which %s has booked", i.id, r.Name)
+	}
+	if w.partial()[i.intent] || r != nil && refused(r) {
+		return // what came of a purchase that fell short
+	}
+	const second = time.Second
+	age, quiet := time.Since(i.launched)+2*second, time.Since(i.busy)+2*second // the API knows seconds
+	late := age >= timeout && (i.busy.IsZero() || time.Since(i.joined) < lag)
+	if g.alive()-1 < g.least && !late && time.Since(g.lost) > lag {
+		w.violate("terminated %s, which leaves %s below its minimum of %d", i.id, g.name, g.least)
+	}
+	switch {
+	case late:
+	case age >= 5*time.Minute && i.worked.IsZero() && (i.node == "" || time.Since(i.joined) < lag): // an orphan
+	case !i.busy.IsZero() && quiet >= idleAfter:
+	case w.cordoned(i.node) && time.Since(latest(i.worked, i.joined))+2*second >= idleAfter: // nobody will use it
+	default:
+		w.violate("terminated %s after %s (launched %s ago), which nothing is wrong with", i.id, quiet.Truncate(second), age.Truncate(second))
+	}
+}
+
+// refused says whether a purchase was given up because of what the cloud answered.
+func refused(r *v1alpha1.CapacityRequest) bool {
+	c := conditionOf(r, v1alpha1.ConditionFailed)
+	return c != nil && c.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonNodeLost &&
+		c.Reason != v1alpha1.ReasonProvisionTimeout && c.Reason != v1alpha1.ReasonNodeDidNotFit
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func (w *world) cordoned(node string) bool {
+	n := w.nodes.get("/" + node)
+	return n != nil && n.Spec.Unschedulable
+}
+
+// partial are the purchases of which the cloud delivered less than was asked.
+func (w *world) partial() map[string]bool {
+	out := map[string]bool{}
+	for _, t := range w.tokens {
+		if t.err != nil {
+			out[t.request.Intent] = true
+		}
+	}
+	return out
+}
+
+// halfMade are the purchases of which some part has come and another has no answer yet.
+func (w *world) halfMade() map[string]bool {
+	out := map[string]bool{}
+	for _, r := range w.requests.list() {
+		answered := 0
+		for _, n := range r.Spec.Nodes {
+			if w.tokens[n.ClientToken] != nil {
+				answered++
+			}
+		}
+		if open(r) && answered > 0 && answered < len(r.Spec.Nodes) {
+			out[key(r)] = true
+		}
+	}
+	return out
+}
+
+const (
+	// partialGang is how long a gang may be bound in part that never was whole, while no node is on its
+	// way: a manager notices within seconds, gives it a minute to find room for the rest, and evicts it;
+	// that twice, and a crash.
+	partialGang = 3 * time.Minute
+	// partialPurchase is how long machines of a purchase may live that was not made in full.
+	partialPurchase = time.Minute
+	// closedNode is how long a node may be kept free of work in order to be given back: then it goes, or is
+	// open again.
+	closedNode = time.Minute
+)
+
+// watchOver looks at what must not last. alive is how long a manager lived since the last look: what
+// nobody could mend is nobody's fault.
+func (w *world) watchOver(alive time.Duration) {
+	w.settleDoubts()
+	boots := w.boots()
+	for _, g := range w.gangs() {
+		// One that was whole and lost a member may wait for a node that comes in its place.
+		w.ran[g.uid] = w.ran[g.uid] || g.whole()
+		if g.bound == 0 || w.ran[g.uid] || w.guarded(g.name) {
+			delete(w.unwhole, g.uid)
+			continue
+		}
+		if boots {
+			continue
+		}
+		if w.unwhole[g.uid] += alive; w.unwhole[g.uid] == partialGang {
+			w.violate("%s has been partial for %s: %d of %d", g.name, partialGang, g.bound, g.needs())
+		}
+	}
+	for _, n := range w.nodes.list() {
+		if !closed(n) {
+			delete(w.closed, n.Name)
+		} else if w.closed[n.Name] += alive; w.closed[n.Name] == closedNode {
+			w.violate("%s has been closed for %s, and neither went nor was opened again", n.Name, closedNode)
+		}
+	}
+	partial, half := w.partial(), w.halfMade()
+	for _, name := range sorted(w.groups) {
+		for _, i := range w.groups[name].instances {
+			if !i.ends.IsZero() || !partial[i.intent] && !half[i.intent] || w.orphan(i) || w.works(i) {
+				delete(w.kept, i.id)
+				continue
+			}
+			if w.kept[i.id] += alive; w.kept[i.id] == partialPurchase {
+				w.violate("%s of the purchase %s, which was not made in full, is there for %s", i.id, i.intent, partialPurchase)
+			}
 		}
 	}
 }
 
-// lostNodes says whether a machine that was bought for a gang is gone or will never do.
-func (w *world) lostNodes(rc *rayv1.RayCluster) bool {
-	for _, r := range w.requests {
-		if r.Spec.Gang.UID != rc.UID || !open(r) {
-			continue
-		}
-		for _, n := range r.Spec.Nodes {
-			good := 0
-			for _, i := range w.groups[n.NodeGroup].instances {
-				if i.token == n.ClientToken && i.ends.IsZero() {
-					good++
-				}
-			}
-			if good < int(n.Count) {
+// closed says whether a manager was about to give a node back.
+func closed(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.DrainingTaint })
+}
+
+// boots says whether some machine may still come up.
+func (w *world) boots() bool {
+	for _, g := range w.groups {
+		for _, i := range g.instances {
+			if i.ends.IsZero() && !w.usable(g, i) && time.Since(i.launched) < timeout {
 				return true
 			}
 		}
@@ -214,83 +215,11 @@ func (w *world) lostNodes(rc *rayv1.RayCluster) bool {
 	return false
 }
 
-// watchOver looks at what must not last. alive is how long a manager lived since the last look: what
-// nobody could mend is nobody's fault.
-func (w *world) watchOver(alive time.Duration) {
-	w.up += alive
-	w.settleDoubts()
-	for _, k := range sorted(w.clusters) {
-		rc := w.clusters[k]
-		// One that was whole and lost a member may wait for a node that comes in its place.
-		w.ran[rc.UID] = w.ran[rc.UID] || w.whole(rc)
-		if have, least := w.bound(rc), w.least(rc); have > 0 && !w.ran[rc.UID] {
-			if w.unwhole[rc.UID] += alive; w.unwhole[rc.UID] > partialGang {
-				w.violate("%s has been partial for %s: %d of %d", rc.Name, w.unwhole[rc.UID], have, least)
-			}
-			continue
-		}
-		delete(w.unwhole, rc.UID)
-	}
-	// A purchase is partial from its first answer that falls short to the end of what came.
-	partial := map[string]bool{}
-	for _, t := range w.tokens {
-		if t.err != nil {
-			partial[t.request.Intent] = true
-		}
-	}
-	for _, name := range sorted(w.groups) {
-		for _, i := range w.groups[name].instances {
-			if !partial[i.intent] || !i.ends.IsZero() {
-				continue
-			}
-			if w.kept[i.id] += alive; w.kept[i.id] > time.Minute && !w.orphan(i) {
-				w.violate("%s of the failed purchase %s is not given back", i.id, i.intent)
-			}
-		}
-	}
+// works says whether somebody uses an instance: it stays then, whatever it was bought for.
+func (w *world) works(i *instance) bool {
+	return slices.ContainsFunc(w.podsOn(i.node), func(p *corev1.Pod) bool { return !over(p) })
 }
 
 // orphan says whether the request that an instance was bought for went with its owner. Nothing tells
 // then that it was to go at once: it goes when it has been idle.
-func (w *world) orphan(i *instance) bool { return w.requests[i.intent] == nil }
-
-func (w *world) bound(rc *rayv1.RayCluster) (n int) {
-	for _, p := range w.pods {
-		if metav1.IsControlledBy(p, rc) && p.Spec.NodeName != "" && p.DeletionTimestamp == nil {
-			n++
-		}
-	}
-	return n
-}
-
-func (w *world) least(rc *rayv1.RayCluster) int {
-	return 1 + int(*rc.Spec.WorkerGroupSpecs[0].MinReplicas)
-}
-
-// whole says whether a gang has its minimum of every group.
-func (w *world) whole(rc *rayv1.RayCluster) bool {
-	head, workers := 0, 0
-	for _, p := range w.pods {
-		switch {
-		case !metav1.IsControlledBy(p, rc) || p.Spec.NodeName == "" || p.DeletionTimestamp != nil:
-		case p.Labels[ray.GroupLabel] == ray.HeadGroup:
-			head++
-		default:
-			workers++
-		}
-	}
-	return head >= 1 && workers >= int(*rc.Spec.WorkerGroupSpecs[0].MinReplicas)
-}
-
-// leaks lists the instances that nobody has a use for.
-func (w *world) leaks() (out []string) {
-	for _, name := range sorted(w.groups) {
-		for _, i := range w.groups[name].instances {
-			if len(w.podsOn(i.node)) > 0 || slices.ContainsFunc(sorted(w.requests), func(k string) bool { return k == i.intent && open(w.requests[k]) }) {
-				continue
-			}
-			out = append(out, i.id)
-		}
-	}
-	return out
-}
+func (w *world) orphan(i *instance) bool { return w.requests.get(i.intent) == nil }

@@ -3,8 +3,8 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -14,10 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
-	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/ray"
 )
 
 // kube is the part of the API server that binds, evicts and taints go to. What the executor does
@@ -37,7 +35,8 @@ type core struct {
 func (c core) Pods(namespace string) corev1client.PodInterface {
 	return podAPI{l: c.l, namespace: namespace}
 }
-func (c core) Nodes() corev1client.NodeInterface { return nodeAPI{l: c.l} }
+func (c core) ConfigMaps(string) corev1client.ConfigMapInterface { return configMaps{l: c.l} }
+func (c core) Nodes() corev1client.NodeInterface                 { return nodeAPI{l: c.l} }
 
 type podAPI struct {
 	corev1client.PodInterface
@@ -64,39 +63,50 @@ func (l *life) locked(effect func() error) func() error {
 func (a podAPI) Bind(ctx context.Context, b *corev1.Binding, _ metav1.CreateOptions) error {
 	w := a.l.w
 	return a.l.call(ctx, "bind "+b.Name+" "+b.Target.Name, true, errAway, errFaster, a.l.locked(func() error {
-		p := w.pods[a.namespace+"/"+b.Name]
+		p := w.pods.get(a.namespace + "/" + b.Name)
 		switch {
 		case p == nil:
 			return missing(b.Name)
 		case p.UID != b.UID || p.Spec.NodeName != "" || p.DeletionTimestamp != nil:
 			return apierrors.NewConflict(anything, b.Name, nil)
+		case w.barred[gangNameOf(p)] && p.Labels[ray.GroupLabel] != ray.HeadGroup: // the head is let through
+			return apierrors.NewForbidden(anything, b.Name, errors.New("no"))
 		}
-		p = p.DeepCopy()
-		p.Spec.NodeName = b.Target.Name
-		p.Status.Phase = corev1.PodRunning
-		for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodReady} {
-			p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now()})
-		}
-		w.stamp(&p.ObjectMeta, "pod")
-		w.pods[key(p)] = p
+		p = w.pods.edit(p, func(p *corev1.Pod) { runOn(p, b.Target.Name, b.Annotations) })
 		w.note("bound %s to %s", p.Name, p.Spec.NodeName)
 		w.checkBind(p)
 		return nil
 	}))
 }
 
+// runOn is what the API server does with a bind, and the kubelet soon after.
+func runOn(p *corev1.Pod, node string, annotations map[string]string) {
+	p.Spec.NodeName = node
+	for k, v := range annotations {
+		metav1.SetMetaDataAnnotation(&p.ObjectMeta, k, v)
+	}
+	p.Status.Phase = corev1.PodRunning
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodReady} {
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now()})
+	}
+}
+
 func (a podAPI) EvictV1(ctx context.Context, e *policyv1.Eviction) error {
 	w := a.l.w
 	return a.l.call(ctx, "evict "+e.Name, true, errAway, nil, a.l.locked(func() error {
-		p := w.pods[a.namespace+"/"+e.Name]
-		if p == nil {
+		p := w.pods.get(a.namespace + "/" + e.Name)
+		switch {
+		case p == nil:
 			return missing(e.Name)
-		}
-		if p.UID != *e.DeleteOptions.Preconditions.UID {
+		case p.UID != *e.DeleteOptions.Preconditions.UID:
 			return apierrors.NewConflict(anything, e.Name, nil)
+		case w.guarded(gangNameOf(p)):
+			err := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+			err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{Type: policyv1.DisruptionBudgetCause})
+			return err
 		}
 		w.note("evicted %s", p.Name)
-		w.evicted[queueOf(p)] = time.Now()
+		w.checkEvict(p)
 		w.deletePod(p)
 		return nil
 	}))
@@ -105,7 +115,7 @@ func (a podAPI) EvictV1(ctx context.Context, e *policyv1.Eviction) error {
 func (a podAPI) Get(ctx context.Context, name string, _ metav1.GetOptions) (*corev1.Pod, error) {
 	out := &corev1.Pod{}
 	return out, a.l.call(ctx, "get pod "+name, false, errAway, nil, a.l.locked(func() error {
-		p := a.l.w.pods[a.namespace+"/"+name]
+		p := a.l.w.pods.get(a.namespace + "/" + name)
 		if p == nil {
 			return missing(name)
 		}
@@ -115,14 +125,29 @@ func (a podAPI) Get(ctx context.Context, name string, _ metav1.GetOptions) (*cor
 }
 
 func (a podAPI) List(ctx context.Context, o metav1.ListOptions) (*corev1.PodList, error) {
-	node := strings.TrimPrefix(o.FieldSelector, "spec.nodeName=")
 	out := &corev1.PodList{}
+	if cluster, is := strings.CutPrefix(o.LabelSelector, ray.ClusterLabel+"="); is {
+		return out, a.l.call(ctx, "list "+cluster, false, errAway, nil, a.l.locked(func() error {
+			for _, p := range a.l.w.pods.list() {
+				if p.Labels[ray.ClusterLabel] == cluster {
+					out.Items = append(out.Items, *p)
+				}
+			}
+			return nil
+		}))
+	}
+	node := strings.TrimPrefix(o.FieldSelector, "spec.nodeName=")
 	return out, a.l.call(ctx, "list "+node, false, errAway, nil, a.l.locked(func() error {
 		for _, p := range a.l.w.podsOn(node) {
 			out.Items = append(out.Items, *p)
 		}
 		return nil
 	}))
+}
+
+// Patch carries verdicts, which nothing here reads.
+func (a podAPI) Patch(ctx context.Context, name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions, _ ...string) (*corev1.Pod, error) {
+	return nil, a.l.call(ctx, "annotate "+name, true, errAway, errFaster, func() error { return nil })
 }
 
 type nodeAPI struct {
@@ -132,7 +157,7 @@ type nodeAPI struct {
 
 func (a nodeAPI) Get(ctx context.Context, name string, _ metav1.GetOptions) (n *corev1.Node, err error) {
 	return n, a.l.call(ctx, "get node "+name, false, errAway, nil, a.l.locked(func() error {
-		if n = a.l.w.nodes[name]; n == nil {
+		if n = a.l.w.nodes.get("/" + name); n == nil {
 			return missing(name)
 		}
 		return nil
@@ -148,102 +173,15 @@ func (a nodeAPI) Patch(ctx context.Context, name string, _ types.PatchType, data
 		if err := json.Unmarshal(data, &patch); err != nil {
 			return err
 		}
-		n := a.l.w.nodes[name]
+		n := a.l.w.nodes.get("/" + name)
 		switch {
 		case n == nil:
 			return missing(name)
 		case n.ResourceVersion != patch.Metadata.ResourceVersion:
 			return apierrors.NewConflict(anything, name, nil)
 		}
-		n = n.DeepCopy()
-		n.Spec.Taints = patch.Spec.Taints
-		a.l.w.stamp(&n.ObjectMeta, "node")
-		a.l.w.nodes[name] = n
-		a.l.w.note("taints of %s: %v", name, n.Spec.Taints)
-		return nil
-	}))
-}
-
-// objects is the API server for capmgr's own kinds.
-type objects struct {
-	client.Client
-	l *life
-}
-
-func (o objects) Create(ctx context.Context, object client.Object, _ ...client.CreateOption) error {
-	r := object.(*v1alpha1.CapacityRequest)
-	w := o.l.w
-	return o.l.call(ctx, "book "+r.Name, true, errAway, nil, o.l.locked(func() error {
-		if w.requests[key(r)] != nil {
-			return apierrors.NewAlreadyExists(anything, r.Name)
-		}
-		w.checkBook(r)
-		w.stamp(&r.ObjectMeta, "request")
-		w.requests[key(r)] = r.DeepCopy()
-		w.note("booked %s: attempt %d for %s", r.Name, r.Spec.Attempt, r.Spec.Gang.Name)
-		return nil
-	}))
-}
-
-func (o objects) Get(ctx context.Context, k client.ObjectKey, into client.Object, _ ...client.GetOption) error {
-	return o.l.call(ctx, "get "+k.Name, false, errAway, nil, o.l.locked(func() error {
-		r := o.l.w.requests[k.Namespace+"/"+k.Name]
-		if r == nil {
-			return missing(k.Name)
-		}
-		r.DeepCopyInto(into.(*v1alpha1.CapacityRequest))
-		return nil
-	}))
-}
-
-func (o objects) Delete(ctx context.Context, object client.Object, _ ...client.DeleteOption) error {
-	return o.l.call(ctx, "delete "+object.GetName(), true, errAway, nil, o.l.locked(func() error {
-		delete(o.l.w.requests, key(object))
-		return nil
-	}))
-}
-
-// Patch carries verdicts, which nothing here reads.
-func (o objects) Patch(ctx context.Context, object client.Object, _ client.Patch, _ ...client.PatchOption) error {
-	return o.l.call(ctx, "annotate "+object.GetName(), true, errAway, errFaster, func() error { return nil })
-}
-
-func (o objects) Status() client.SubResourceWriter { return statuses{l: o.l} }
-
-type statuses struct {
-	client.SubResourceWriter
-	l *life
-}
-
-func (s statuses) Update(ctx context.Context, object client.Object, _ ...client.SubResourceUpdateOption) error {
-	w := s.l.w
-	return s.l.call(ctx, "status "+object.GetName(), true, errAway, errFaster, s.l.locked(func() error {
-		switch o := object.(type) {
-		case *queuev2.Queue:
-			old := w.queues[key(o)]
-			if old.ResourceVersion != o.ResourceVersion {
-				return apierrors.NewConflict(anything, o.Name, nil)
-			}
-			w.stamp(&o.ObjectMeta, "queue")
-			w.queues[key(o)] = o.DeepCopy()
-		case *v1alpha1.CapacityRequest:
-			old := w.requests[key(o)]
-			if old == nil {
-				return missing(o.Name)
-			}
-			if old.ResourceVersion != o.ResourceVersion {
-				return apierrors.NewConflict(anything, o.Name, nil)
-			}
-			w.stamp(&o.ObjectMeta, "request")
-			for k := range o.Status.Conditions { // the wire carries seconds
-				c := &o.Status.Conditions[k]
-				c.LastTransitionTime = metav1.NewTime(c.LastTransitionTime.Truncate(1e9))
-				if old := conditionOf(old, c.Type); old == nil || old.Status != c.Status {
-					w.note("%s: %s=%s %s", o.Name, c.Type, c.Status, c.Reason)
-				}
-			}
-			w.requests[key(o)] = o.DeepCopy()
-		}
+		a.l.w.nodes.edit(n, func(n *corev1.Node) { n.Spec.Taints = patch.Spec.Taints })
+		a.l.w.note("taints of %s: %v", name, patch.Spec.Taints)
 		return nil
 	}))
 }

@@ -33,22 +33,19 @@ func podSpec(cpu, memory string, gpus int64) corev1.PodSpec {
 	return s
 }
 
-// reconcile makes the pods that RayClusters lack, as KubeRay does.
+// reconcile makes and deletes the pods of RayClusters, as KubeRay does.
 func (w *world) reconcile() {
-	for _, k := range sorted(w.clusters) {
-		rc := w.clusters[k]
-		have := map[string]int{}
-		for _, p := range w.pods {
-			if metav1.IsControlledBy(p, rc) && p.DeletionTimestamp == nil {
-				have[p.Labels[ray.GroupLabel]]++
+	for _, rc := range w.clusters.list() {
+		gone, made := w.operator.Reconcile(rc, w.pods.list(), func() int { return int(w.serial) }) //nolint:gosec // small
+		for _, d := range gone {
+			w.deletePod(w.pods.get(rc.Namespace + "/" + d.Name))
+		}
+		for _, c := range made {
+			template := rc.Spec.HeadGroupSpec.Template
+			if c.Group != ray.HeadGroup {
+				template = rc.Spec.WorkerGroupSpecs[0].Template
 			}
-		}
-		g := rc.Spec.WorkerGroupSpecs[0]
-		if have[ray.HeadGroup] < 1 {
-			w.makePod(rc, ray.HeadGroup, rc.Spec.HeadGroupSpec.Template)
-		}
-		for n := have[g.GroupName]; n < int(*g.Replicas); n++ {
-			w.makePod(rc, g.GroupName, g.Template)
+			w.makePod(rc, c.Group, template)
 		}
 	}
 }
@@ -57,11 +54,13 @@ func (w *world) makePod(rc *rayv1.RayCluster, group string, template corev1.PodT
 	yes := true
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: rc.Namespace, Name: fmt.Sprintf("%s-%s-%d", rc.Name, group, w.serial),
-		Labels: map[string]string{"ray.io/cluster": rc.Name, ray.GroupLabel: group, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
+		Labels: map[string]string{gangLabel: rc.Name, ray.GroupLabel: group, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
 			Name: rc.Name, UID: rc.UID, Controller: &yes}},
 	}, Spec: *template.Spec.DeepCopy()}
 	p.Status.Phase = corev1.PodPending
-	w.stamp(&p.ObjectMeta, "pod")
-	w.pods[key(p)] = p
+	if class := rc.Labels[v1alpha1.PriorityClassLabel]; class != "" {
+		p.Labels[v1alpha1.PriorityClassLabel] = class
+	}
+	w.pods.put(p)
 }

@@ -116,7 +116,7 @@ func runCrew(t *testing.T, w *crewWorld) {
 	stop()
 	<-ended
 	w.locked(w.atRest)
-	if len(w.broken) > 0 || *only {
+	if len(w.broken) > 0 || *tell {
 		t.Logf("story of seed %d:\n%s", w.dice.seed, strings.Join(w.story, "\n"))
 	}
 	if len(w.broken) > 0 {

@@ -77,6 +77,14 @@ func linksNone(owners []string, forbidden ...string) func([]room) []string {
 	}
 }
 
+// linksNoneBut is linksNone but for one package.
+func linksNoneBut(owners []string, but string, forbidden ...string) func([]room) []string {
+	return func(rooms []room) []string {
+		return links(rooms, func(r room) bool { return under(r.Path, owners...) },
+			func(dep string) bool { return dep != but && under(dep, forbidden...) })
+	}
+}
+
 // linksNoneExactly is linksNone for the rooms alone, not for those below them.
 func linksNoneExactly(owners []string, forbidden ...string) func([]room) []string {
 	return func(rooms []room) []string {

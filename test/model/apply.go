@@ -11,8 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
-	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/execute"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/ray"
 	"github.com/capmgr/capmgr/pkg/state"
 )
 
@@ -22,8 +23,11 @@ import (
 func (w *World) Apply(p *plan.Plan) error {
 	at, known := w.decided[p.Rev]
 	fresh := known && at == w.changes
-	w.notes = nil
+	w.notes, w.refusals = nil, nil
 	var broken []error
+	if fresh {
+		broken = append(broken, w.checkLedger(p))
+	}
 	for _, step := range p.Steps {
 		switch s := step.(type) {
 		case plan.Book:
@@ -34,10 +38,15 @@ func (w *World) Apply(p *plan.Plan) error {
 			w.settle(s)
 		case plan.Suspend:
 			broken = append(broken, w.turn(s, s.Object, true, string(s.Mode)))
+			w.evictedFor(s.For)
 		case plan.Resume:
 			broken = append(broken, w.turn(s, s.Object, false, ""))
 		case plan.Resize:
 			broken = append(broken, w.resize(s))
+			if len(s.For) > 0 {
+				w.Evictions[s.Gang.String()]++
+			}
+			w.evictedFor(s.For...)
 		case plan.Ceiling:
 			broken = append(broken, w.moveCeiling(s))
 		case plan.Evict, plan.Bind, plan.TerminateNode:
@@ -63,6 +72,7 @@ func (w *World) Apply(p *plan.Plan) error {
 	if fresh && len(w.notes) > 0 {
 		broken = append(broken, fmt.Errorf("a plan that nothing had overtaken was refused: %v", w.notes))
 	}
+	w.notes = append(w.notes, w.refusals...)
 	w.publish(p.Verdicts)
 	broken = append(broken, w.Check())
 	return errors.Join(broken...)
@@ -138,7 +148,7 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 		if err != nil {
 			st.Message = err.Error()
 			failure = errors.Join(failure, err)
-			st.Refusal = w.refusal(n.NodeGroup, err)
+			st.Refusal = execute.Refusal(w.mirror, n.NodeGroup, err, w.Now)
 		}
 		nodes = append(nodes, st)
 	}
@@ -160,37 +170,9 @@ func (w *World) grow(s plan.GrowNodeGroup) error {
 		}
 	}
 	w.observe()
-	w.patch(r, nodes, condition(v1alpha1.ConditionFailed, true, reasonOf(failure), failure.Error()),
+	w.patch(r, nodes, condition(v1alpha1.ConditionFailed, true, execute.FailureReason(failure), failure.Error()),
 		condition(v1alpha1.ConditionReleased, true, v1alpha1.ReasonNodesReturned, "whatever came has been given back"))
 	return broken
-}
-
-// refusal is what the cloud's answer says of the market of a group, as pkg/execute writes it.
-func (w *World) refusal(group string, err error) *v1alpha1.Refusal {
-	out := &v1alpha1.Refusal{Reason: v1alpha1.ReasonProviderRefused, At: metav1.NewTime(w.Now)}
-	if w.Groups[group].promise == nil {
-		out.InstanceType, out.Zone, out.CapacityType = w.mirror.Market(group)
-	}
-	switch {
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		out.Reason = v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		out.Reason = v1alpha1.ReasonQuotaExceeded
-	}
-	return out
-}
-
-func reasonOf(err error) string {
-	var short *cloud.Shortfall
-	switch {
-	case errors.As(err, &short) && short.Got > 0:
-		return v1alpha1.ReasonPartialFill
-	case errors.Is(err, cloud.ErrInsufficientCapacity):
-		return v1alpha1.ReasonInsufficientCapacity
-	case errors.Is(err, cloud.ErrQuota):
-		return v1alpha1.ReasonQuotaExceeded
-	}
-	return v1alpha1.ReasonProviderRefused
 }
 
 func (w *World) settle(s plan.Settle) {
@@ -255,6 +237,9 @@ func (w *World) bind(b plan.Bind) error {
 	for _, a := range b.Assignments {
 		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}].DeepCopy()
 		p.Spec.NodeName = a.Node
+		if minimum := ray.FormatMinimum(w.mirror.Gang(b.Gang.Gang())); minimum != "" {
+			metav1.SetMetaDataAnnotation(&p.ObjectMeta, v1alpha1.BoundMinimumAnnotation, minimum)
+		}
 		broken = append(broken, w.checkBind(p))
 		w.putPod(p)
 	}
@@ -272,17 +257,31 @@ func (w *World) evict(e plan.Evict) error {
 			w.leaveOut(e, "pod %s is gone", ref.Name)
 			continue
 		}
+		if name := w.refusedBy(p); name != "" {
+			w.refusals = append(w.refusals, fmt.Sprintf("refused: evicting pod %s: the disruption budget %s allows none", ref.Name, name))
+			continue
+		}
 		uids = append(uids, p.UID)
 		p = p.DeepCopy()
 		now := metav1.NewTime(w.Now)
 		p.DeletionTimestamp = &now
 		w.putPod(p)
 	}
-	w.mirror.AssumeEvicted(uids)
-	if e.For.UID != "" {
-		w.mirror.RememberEviction(e.For.Gang(), w.Now)
+	if len(uids) > 0 {
+		w.Evictions[e.Gang.String()]++
 	}
+	w.mirror.AssumeEvicted(uids)
+	w.evictedFor(e.For)
 	return broken
+}
+
+// evictedFor notes for whom others lose their room.
+func (w *World) evictedFor(whom ...plan.Owner) {
+	for _, o := range whom {
+		if o.UID != "" {
+			w.mirror.RememberEviction(o.Gang(), w.Now)
+		}
+	}
 }
 
 // terminate ends one named instance and its node at once. Work that arrived since the decision
@@ -304,7 +303,14 @@ func (w *World) terminate(s plan.TerminateNode) error {
 			return nil
 		}
 	}
+	if n := w.nodes[i.Node]; n != nil && state.Protected(n) != "" {
+		w.leaveOut(s, "%s", state.Protected(n))
+		return nil
+	}
 	g.forget(i.ProviderID)
+	if i.Node != "" {
+		w.mirror.NoteReleased(g.Name, w.Now)
+	}
 	if n := w.nodes[i.Node]; n != nil {
 		delete(w.nodes, n.Name)
 		w.mirror.Nodes().OnDelete(n)

@@ -27,6 +27,8 @@ type Group struct {
 	Shape        cloud.Shape
 	PricePerHour float64
 
+	LaunchVersion string // of the launch template
+
 	Daemons corev1.ResourceList // what a DaemonSet takes on every node of the group; may be nil
 
 	Refusal  error // what the cloud answers to a launch: one of cloud's errors; nil: it delivers
@@ -38,6 +40,7 @@ type Group struct {
 	Instances []*Instance
 
 	serial  int
+	bought  int // asked for with a token
 	tokens  map[string][]string
 	promise *cloud.GroupConfig // of a group that another autoscaler grows; nil for others
 }
@@ -71,6 +74,9 @@ func (g *Group) Launch(now time.Time, count int, token, intent string) ([]string
 	if g.Refusal != nil {
 		g.Spare -= got
 	}
+	if token != "" {
+		g.bought += got
+	}
 	var ids []string
 	for range got {
 		g.serial++
@@ -85,6 +91,9 @@ func (g *Group) Launch(now time.Time, count int, token, intent string) ([]string
 	g.tokens[token] = ids
 	return ids, err
 }
+
+// Bought is how many instances the manager has ever had launched.
+func (g *Group) Bought() int { return g.bought }
 
 // Instance finds an instance by ID, or nil.
 func (g *Group) Instance(id string) *Instance {
@@ -111,6 +120,7 @@ func (g *Group) observed() cloud.Group {
 	out := cloud.Group{
 		Name: g.Name, InstanceType: g.InstanceType, Zone: g.Zone, CapacityType: g.CapacityType,
 		Min: g.Min, Max: g.Max, Desired: len(g.Instances), Shape: g.Shape, PricePerHour: g.PricePerHour,
+		LaunchVersion: g.LaunchVersion,
 	}
 	for _, i := range g.Instances[:max(0, len(g.Instances)-g.Unlisted)] {
 		out.Instances = append(out.Instances, cloud.Instance{

@@ -194,6 +194,23 @@ func (w *World) checkLimits(b plan.Bind) error {
 	return errors.Join(broken...)
 }
 
+// checkLedger says of which queue the decision's account is not what its pods use.
+func (w *World) checkLedger(p *plan.Plan) error {
+	var broken []error
+	for _, r := range p.Queues {
+		var used snapshot.Resources
+		for _, pod := range w.Pods() {
+			if pod.Spec.NodeName != "" && !over(pod) && pod.DeletionTimestamp == nil && slices.Contains(w.lineage(w.queueOf(pod)), r.Name) {
+				used = used.Add(fit.Requests(pod))
+			}
+		}
+		if used != r.Allocated {
+			broken = append(broken, fmt.Errorf("queue %s is said to use %s, and its pods use %s", r.Name, r.Allocated, used))
+		}
+	}
+	return errors.Join(broken...)
+}
+
 // checkTermination says why an instance must not be ended.
 func (w *World) checkTermination(g *Group, i *Instance) error {
 	least := g.Min

@@ -32,7 +32,7 @@ func (w *World) putRayCluster(rc *rayv1.RayCluster) {
 	}
 	w.stamp(&rc.ObjectMeta, "raycluster")
 	w.clusters[keyOf(rc)] = rc
-	w.mirror.RayClusters().OnUpdate(old, rc)
+	show(w.mirror.RayClusters(), old, rc)
 }
 
 // ChangeRayCluster changes a copy of a RayCluster and puts it back.
@@ -63,6 +63,9 @@ func (w *World) DeleteRayCluster(namespace, name string) error {
 
 // Reconcile lets KubeRay bring the pods of every RayCluster in line with its spec.
 func (w *World) Reconcile() {
+	if w.KubeRayStopped {
+		return
+	}
 	for _, rc := range values(w.clusters) {
 		w.reconcile(rc)
 	}

@@ -24,7 +24,7 @@ func (w *World) putRayJob(j *rayv1.RayJob) {
 	}
 	w.stamp(&j.ObjectMeta, "rayjob")
 	w.jobs[keyOf(j)] = j
-	w.mirror.RayJobs().OnUpdate(old, j)
+	show(w.mirror.RayJobs(), old, j)
 }
 
 // EndRayJob lets the program of a RayJob end. One that failed is tried again, on another cluster.

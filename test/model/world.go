@@ -8,12 +8,15 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
+
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -28,6 +31,9 @@ type World struct {
 	Config *v1alpha1.Config
 	Groups map[string]*Group // the cloud, by the configured name of the node group
 
+	KubeRayStopped bool           // pods of RayClusters are neither made nor deleted
+	Evictions      map[string]int // by "kind/namespace/name" of the gang: steps that evicted some of it
+
 	mirror  *state.Mirror
 	fit     *fit.Checker
 	decider *scheduler.Decider
@@ -38,11 +44,14 @@ type World struct {
 	clusters map[types.NamespacedName]*rayv1.RayCluster
 	jobs     map[types.NamespacedName]*rayv1.RayJob
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
+	budgets  map[types.NamespacedName]*policyv1.PodDisruptionBudget
 
 	serial  uint64            // of objects: UIDs and resource versions
 	changes uint64            // by anything but Apply; a plan is fresh while it stands still
 	decided map[uint64]uint64 // plan revision to changes at that time
-	notes   []string          // steps of the last plan that were overtaken
+	notes   []string          // steps of the last plan that were overtaken, and what a budget refused
+
+	refusals []string
 }
 
 // New returns an empty world under a configuration. Every configured node group must be in groups.
@@ -59,7 +68,8 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 		clusters: map[types.NamespacedName]*rayv1.RayCluster{},
 		jobs:     map[types.NamespacedName]*rayv1.RayJob{},
 		requests: map[types.NamespacedName]*v1alpha1.CapacityRequest{},
-		decided:  map[uint64]uint64{},
+		budgets:  map[types.NamespacedName]*policyv1.PodDisruptionBudget{},
+		decided:  map[uint64]uint64{}, Evictions: map[string]int{},
 	}
 	for _, c := range config.NodeGroups {
 		if groups[c.Name] == nil {
@@ -72,9 +82,14 @@ func New(config *v1alpha1.Config, groups map[string]*Group, start time.Time) (*W
 }
 
 // Restart replaces the manager by a fresh process: a new mirror that is told of every object once,
-// and of the cloud. What only lived in memory is lost.
+// of the cloud, and of what its predecessor wrote down for it. What only lived in memory is lost.
 func (w *World) Restart() {
+	left := state.Memory{}
+	if w.mirror != nil {
+		left = w.mirror.Memory(w.Now)
+	}
 	w.mirror, w.decider = state.New(w.Config), scheduler.NewDecider(w.fit)
+	w.mirror.Recall(left)
 	w.changes++
 	for _, k := range sorted(w.queues) {
 		w.mirror.Queues().OnAdd(w.queues[k], true)
@@ -90,6 +105,9 @@ func (w *World) Restart() {
 	}
 	for _, k := range sorted(w.nodes) {
 		w.mirror.Nodes().OnAdd(w.nodes[k], true)
+	}
+	for _, k := range sortedNames(w.budgets) {
+		w.mirror.PodDisruptionBudgets().OnAdd(w.budgets[k], true)
 	}
 	for _, k := range sortedNames(w.pods) {
 		w.mirror.Pods().OnAdd(w.pods[k], true)
@@ -159,6 +177,15 @@ func (w *World) stamp(o *metav1.ObjectMeta, kind string) {
 	o.ResourceVersion = fmt.Sprint(w.serial)
 }
 
+// show tells the mirror of an object, where old is nil of one that is new.
+func show[T any](h cache.ResourceEventHandler, old, o *T) {
+	if old == nil {
+		h.OnAdd(o, false)
+	} else {
+		h.OnUpdate(old, o)
+	}
+}
+
 // PutQueue creates or replaces a queue.
 func (w *World) PutQueue(q *queuev2.Queue) {
 	w.changes++
@@ -168,7 +195,7 @@ func (w *World) PutQueue(q *queuev2.Queue) {
 	}
 	w.stamp(&q.ObjectMeta, "queue")
 	w.queues[q.Name] = q
-	w.mirror.Queues().OnUpdate(old, q)
+	show(w.mirror.Queues(), old, q)
 }
 
 // LimitQueue sets a queue's limit of one resource, in devices or cores.
@@ -211,7 +238,7 @@ func (w *World) PutNode(n *corev1.Node) {
 	}
 	w.stamp(&n.ObjectMeta, "node")
 	w.nodes[n.Name] = n
-	w.mirror.Nodes().OnUpdate(old, n)
+	show(w.mirror.Nodes(), old, n)
 }
 
 // ChangeNode changes a copy of a node and puts it back.
@@ -268,7 +295,7 @@ func (w *World) putPod(p *corev1.Pod) {
 			{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 	}
 	w.pods[key] = p
-	w.mirror.Pods().OnUpdate(old, p)
+	show(w.mirror.Pods(), old, p)
 }
 
 // ChangePod changes a copy of a pod and puts it back.
@@ -307,7 +334,7 @@ func (w *World) putRequest(r *v1alpha1.CapacityRequest) {
 	old := w.requests[key]
 	w.stamp(&r.ObjectMeta, "request")
 	w.requests[key] = r
-	w.mirror.CapacityRequests().OnUpdate(old, r)
+	show(w.mirror.CapacityRequests(), old, r)
 }
 
 // collect removes what a deleted object owned, as the garbage collector does.

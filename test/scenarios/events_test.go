@@ -12,9 +12,11 @@ import (
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/cloud"
+	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/test/model"
 )
@@ -25,6 +27,8 @@ type teller struct {
 	start time.Time
 	files map[string][]byte
 	plan  *plan.Plan // the last one decided
+
+	stolen int // pods that another scheduler has bound
 }
 
 // event is what one line of a story does. It returns what the line prints.
@@ -37,11 +41,16 @@ var events = map[string]struct {
 	usage string // what follows the word
 	do    event
 }{
-	"decide":      {0, ": make the plan, and print it", decide},
-	"apply":       {0, ": carry the last plan out, and print what something had overtaken", apply},
-	"run":         {0, ": decide and apply until there is nothing left to do; print all steps and the last verdicts", run},
-	"expect-idle": {0, ": fail if there is anything to do", expectIdle},
-	"show":        {1, "requests|pods|nodes|next: print what there is, or when time alone may change the plan", show},
+	"decide":           {0, ": make the plan, and print it", decide},
+	"decide-quietly":   {0, ": make the plan", func(t *teller, args []string) (string, error) { _, err := decide(t, args); return "", err }},
+	"apply":            {0, ": carry the last plan out, and print what something had overtaken", apply},
+	"run":              {0, ": decide and apply until there is nothing left to do; print all steps and the last verdicts", run},
+	"expect":           {2, "GANG REASON: fail unless the last verdict on it has that reason", expect},
+	"expect-evictions": {2, "GANG N: fail if it has been evicted more often, in whole or in part", expectEvictions},
+	"expect-purchases": {2, "GROUP N: fail if more nodes of it have ever been bought", expectPurchases},
+	"expect-victims":   {1, "N: fail if the last plan evicts more pods, and say how many there are", expectVictims},
+	"expect-idle":      {0, ": fail if there is anything to do", expectIdle},
+	"show":             {1, "requests|pods|nodes|next: print what there is, or when time alone may change the plan", show},
 
 	"at":    {1, "TIME since the start: move the clock", at},
 	"after": {1, "DURATION: move the clock", after},
@@ -58,6 +67,7 @@ var events = map[string]struct {
 	"boot":      {2, "GROUP N [memory=QUANTITY] [taint=TAINT]: the oldest N instances become Ready nodes without GPUs", boot},
 	"advertise": {1, "NODE...: the device plugin reports the GPUs", advertise},
 	"ready":     {2, "GROUP N [...]: boot, then advertise", ready},
+	"ready-all": {1, "GROUP: boot and advertise every instance that has no node", readyAll},
 	"cordon":    {1, "NODE", cordon(true)},
 	"uncordon":  {1, "NODE", cordon(false)},
 	"not-ready": {1, "NODE", notReady},
@@ -67,7 +77,14 @@ var events = map[string]struct {
 	"deliver":    {3, "GROUP N REASON: N more instances come before it refuses", deliver},
 	"accept":     {1, "GROUP: launches succeed again, and the group can be read", accept},
 	"unreadable": {2, "GROUP WHY: the cloud does not answer about the group", unreadable},
+	"template":   {2, "GROUP VERSION: new instances are of another version of the launch template", template},
 	"unlisted":   {2, "GROUP N: the listing does not show the newest N instances", unlisted},
+
+	"reject":   {2, "pod/NAME REASON: the kubelet would not run it", reject},
+	"steal":    {0, ": another scheduler fills every GPU that is free with pods of its own", steal},
+	"operator": {1, "stopped|running: whether KubeRay makes and deletes pods", operator},
+	"budget":   {2, "NAME N: a disruption budget allows N more evictions", budget},
+	"protect":  {2, "pod/NAME|NODE ANNOTATION: it carries the annotation with the value true", protect},
 
 	"restart": {0, ": the manager starts anew and knows only what the cluster and the cloud tell it", restart},
 }
@@ -142,6 +159,123 @@ func expectIdle(t *teller, _ []string) (string, error) {
 		return "", fmt.Errorf("there is something to do:\n%s", text(p))
 	}
 	return "", nil
+}
+
+// expect looks at the verdict on a gang that the world's next decision would give.
+func expect(t *teller, args []string) (string, error) {
+	for _, v := range t.world.Decide().Verdicts {
+		kind, ns, name := object(args[0])
+		if strings.ToLower(v.Gang.Kind) == kind && v.Gang.Namespace == ns && v.Gang.Name == name {
+			if string(v.Reason) != args[1] {
+				return "", fmt.Errorf("%s: %s", args[0], v.Sentence())
+			}
+			return "", nil
+		}
+	}
+	return "", fmt.Errorf("there is no verdict on %s", args[0])
+}
+
+func expectEvictions(t *teller, args []string) (string, error) {
+	most, err := strconv.Atoi(args[1])
+	if err != nil {
+		return "", err
+	}
+	kind, ns, name := object(args[0])
+	if n := t.world.Evictions[kind+"/"+ns+"/"+name]; n > most {
+		return "", fmt.Errorf("%s has been evicted %d times", args[0], n)
+	}
+	return "", nil
+}
+
+func expectPurchases(t *teller, args []string) (string, error) {
+	most, err := strconv.Atoi(args[1])
+	if err != nil {
+		return "", err
+	}
+	g := t.world.Groups[args[0]]
+	switch {
+	case g == nil:
+		return "", fmt.Errorf("there is no node group %s", args[0])
+	case g.Bought() > most:
+		return "", fmt.Errorf("%d nodes of %s have been bought", g.Bought(), args[0])
+	}
+	return "", nil
+}
+
+func expectVictims(t *teller, args []string) (string, error) {
+	most, err := strconv.Atoi(args[0])
+	if err != nil {
+		return "", err
+	}
+	n := 0
+	for _, step := range t.plan.Steps {
+		switch s := step.(type) {
+		case plan.Evict:
+			n += len(s.Pods)
+		case plan.Resize:
+			for _, l := range s.Leavers {
+				if l.Bound {
+					n++
+				}
+			}
+		}
+	}
+	if n > most {
+		return "", fmt.Errorf("the plan evicts %d pods", n)
+	}
+	return fmt.Sprintf("the plan evicts %d pods\n", n), nil
+}
+
+// reject fails a pod as a kubelet does that does not admit it. Its controller deletes it and makes another.
+func reject(t *teller, args []string) (string, error) {
+	_, ns, name := object(args[0])
+	if err := t.world.ChangePod(ns, name, func(p *corev1.Pod) {
+		p.Status.Phase, p.Status.Reason, p.Status.Message = corev1.PodFailed, args[1], "Pod was rejected: "+strings.Join(args[1:], " ")
+	}); err != nil {
+		return "", err
+	}
+	return "", t.world.DeletePod(ns, name)
+}
+
+// steal binds a foreign pod to every GPU that no pod holds. One that is on its way out holds its own
+// until it is gone, which in this world is at once.
+func steal(t *teller, _ []string) (string, error) {
+	free := map[string]int64{}
+	for _, n := range t.world.Nodes() {
+		free[n.Name] = n.Status.Allocatable.Name(v1alpha1.GPUResource, resource.DecimalSI).Value()
+	}
+	for _, p := range t.world.Pods() {
+		free[p.Spec.NodeName] -= fit.Requests(p).MilliGPU / 1000
+	}
+	for _, node := range slices.Sorted(maps.Keys(free)) {
+		for range free[node] {
+			t.stolen++
+			f := podForm{podAsks: podAsks{asks: asks{GPUs: 1}}, Name: "foreign-" + strconv.Itoa(t.stolen), Scheduler: "default-scheduler", Node: node}
+			t.world.PutPod(f.pod())
+		}
+	}
+	return "", nil
+}
+
+func operator(t *teller, args []string) (string, error) {
+	t.world.KubeRayStopped = args[0] == "stopped"
+	t.world.Reconcile()
+	return "", nil
+}
+
+func budget(t *teller, args []string) (string, error) {
+	n, err := strconv.ParseInt(args[1], 10, 32)
+	if err != nil {
+		return "", err
+	}
+	return "", t.world.AllowEvictions(namespace, args[0], int32(n))
+}
+
+func protect(t *teller, args []string) (string, error) {
+	if kind, ns, name := object(args[0]); kind == "pod" {
+		return "", t.world.ChangePod(ns, name, func(p *corev1.Pod) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, args[1], "true") })
+	}
+	return "", t.world.ChangeNode(args[0], func(n *corev1.Node) { metav1.SetMetaDataAnnotation(&n.ObjectMeta, args[1], "true") })
 }
 
 func show(t *teller, args []string) (string, error) {
@@ -343,6 +477,20 @@ func ready(t *teller, args []string) (string, error) {
 	return advertise(t, names)
 }
 
+func readyAll(t *teller, args []string) (string, error) {
+	g := t.world.Groups[args[0]]
+	if g == nil {
+		return "", fmt.Errorf("there is no node group %s", args[0])
+	}
+	n := 0
+	for _, i := range g.Instances {
+		if i.Node == "" {
+			n++
+		}
+	}
+	return ready(t, []string{args[0], strconv.Itoa(n)})
+}
+
 func cordon(is bool) event {
 	return func(t *teller, args []string) (string, error) {
 		return "", t.world.ChangeNode(args[0], func(n *corev1.Node) { n.Spec.Unschedulable = is })
@@ -391,6 +539,11 @@ func accept(t *teller, args []string) (string, error) {
 // unreadable makes the cloud answer nothing about a group.
 func unreadable(t *teller, args []string) (string, error) {
 	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.Unread = errors.New(strings.Join(args[1:], " ")) })
+}
+
+// template gives a group another version of its launch template.
+func template(t *teller, args []string) (string, error) {
+	return "", t.world.ChangeGroup(args[0], func(g *model.Group) { g.LaunchVersion = args[1] })
 }
 
 // unlisted hides the newest instances of a group from its listing, as a lagging describe does.

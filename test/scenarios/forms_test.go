@@ -8,6 +8,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -33,6 +34,7 @@ type cluster struct {
 	Queues      []queueForm          `json:"queues,omitempty"`
 	RayClusters []rayForm            `json:"rayClusters,omitempty"`
 	Pods        []podForm            `json:"pods,omitempty"`
+	Budgets     []budgetForm         `json:"budgets,omitempty"`
 }
 
 // asks is what one pod asks for, or what a node offers.
@@ -257,6 +259,19 @@ func (f podForm) pod() *corev1.Pod {
 	return p
 }
 
+// budgetForm is a disruption budget.
+type budgetForm struct {
+	Name     string            `json:"name"`
+	Selector map[string]string `json:"selector"`
+	Allows   int32             `json:"allows,omitempty"` // evictions that it allows now
+}
+
+func (f budgetForm) budget() *policyv1.PodDisruptionBudget {
+	return &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: f.Name},
+		Spec:   policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: f.Selector}},
+		Status: policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: f.Allows}}
+}
+
 func labelsOf(queue, priority string) map[string]string {
 	out := map[string]string{}
 	if queue != "" {
@@ -310,6 +325,9 @@ func create(w *model.World, data []byte) error {
 			return err
 		}
 		w.PutNode(n)
+	}
+	for _, f := range short.Budgets {
+		w.PutBudget(f.budget())
 	}
 	for _, o := range objects {
 		if err := createObject(w, o); err != nil {

@@ -3,6 +3,8 @@ package scenarios
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,15 +57,32 @@ func newTeller(a *txtar.Archive) (*teller, error) {
 }
 
 // tellAll plays a story and returns it with what every event really printed. A line of a story is
-// an event, a comment (#), or, indented, a line of what the event before it is expected to print.
+// an event, a comment (#), or, indented, a line of what the event before it is expected to print. What
+// stands between `repeat N` and `end` happens N times, and prints nothing.
 func (t *teller) tellAll(story []byte) ([]byte, error) {
 	var out bytes.Buffer
-	for n, line := range strings.Split(strings.TrimRight(string(story), "\n"), "\n") {
+	lines := strings.Split(strings.TrimRight(string(story), "\n"), "\n")
+	for n := 0; n < len(lines); n++ {
+		line := lines[n]
 		if strings.HasPrefix(line, indent) {
 			continue
 		}
 		fmt.Fprintln(&out, line)
 		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if times, ok := strings.CutPrefix(line, "repeat "); ok {
+			end := n + 1 + slices.Index(lines[n+1:], "end")
+			if end == n {
+				return out.Bytes(), fmt.Errorf("events line %d: %s: there is no end", n+1, line)
+			}
+			for _, l := range lines[n+1 : end+1] {
+				fmt.Fprintln(&out, l)
+			}
+			if err := t.repeat(times, lines[n+1:end], n+2); err != nil {
+				return out.Bytes(), err
+			}
+			n = end
 			continue
 		}
 		printed, err := t.tell(line)
@@ -77,6 +96,25 @@ func (t *teller) tellAll(story []byte) ([]byte, error) {
 		}
 	}
 	return out.Bytes(), nil
+}
+
+// repeat lets the same happen over and over.
+func (t *teller) repeat(times string, lines []string, from int) error {
+	n, err := strconv.Atoi(times)
+	if err != nil {
+		return fmt.Errorf("events line %d: repeat: %w", from-1, err)
+	}
+	for round := range n {
+		for k, line := range lines {
+			if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			if printed, err := t.tell(line); err != nil {
+				return fmt.Errorf("events line %d, round %d: %s: %w\n%s", from+k, round+1, line, err, printed)
+			}
+		}
+	}
+	return nil
 }
 
 const indent = "    "
