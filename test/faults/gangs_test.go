@@ -18,8 +18,8 @@ import (
 type gang struct {
 	uid         types.UID
 	name, queue string
-	fixed       bool // its priority says that it may not be evicted, and is confined to quota
-	suspended   bool
+	fixed       bool           // its priority says that it may not be evicted, and is confined to quota
+	suspended   bool           // by its owner
 	least       map[string]int // pods that it needs, by group
 	gpus        int64          // of those, in thousandths
 	wish        int64          // GPUs of all that its owner wants, in thousandths
@@ -52,7 +52,7 @@ func (w *world) gangs() []*gang {
 	w.known = []*gang{}
 	byOwner := map[types.UID]*gang{}
 	for _, rc := range w.clusters.list() {
-		g := &gang{uid: rc.UID, name: rc.Name, queue: queueOf(rc), fixed: fixed(rc), suspended: ray.Suspended(rc),
+		g := &gang{uid: rc.UID, name: rc.Name, queue: queueOf(rc), fixed: fixed(rc), suspended: ray.Suspended(rc) && rc.Annotations[v1alpha1.SuspensionAnnotation] == "",
 			least: map[string]int{}, have: map[string]int{}}
 		groups, err := ray.Groups(rc, fit.Requests)
 		if err != nil {

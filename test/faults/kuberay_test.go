@@ -51,10 +51,13 @@ func (w *world) reconcile() {
 }
 
 func (w *world) makePod(rc *rayv1.RayCluster, group string, template corev1.PodTemplateSpec) {
-	yes := true
+	yes, kind := true, "worker"
+	if group == ray.HeadGroup {
+		kind = "head"
+	}
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: rc.Namespace, Name: fmt.Sprintf("%s-%s-%d", rc.Name, group, w.serial),
-		Labels: map[string]string{gangLabel: rc.Name, ray.GroupLabel: group, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
+		Labels: map[string]string{gangLabel: rc.Name, ray.GroupLabel: group, ray.NodeTypeLabel: kind, v1alpha1.QueueLabel: rc.Labels[v1alpha1.QueueLabel]},
 		OwnerReferences: []metav1.OwnerReference{{APIVersion: rayv1.GroupVersion.String(), Kind: "RayCluster",
 			Name: rc.Name, UID: rc.UID, Controller: &yes}},
 	}, Spec: *template.Spec.DeepCopy()}
