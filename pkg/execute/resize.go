@@ -102,7 +102,7 @@ func (e *Executor) expectToLeave(s plan.Resize) (leavers []types.UID) {
 			leavers = append(leavers, types.UID(l.UID))
 		}
 	}
-	e.Mirror.AssumeEvicted(leavers)
+	e.Mirror.AssumeLeaving(leavers)
 	return leavers
 }
 

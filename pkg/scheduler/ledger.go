@@ -48,6 +48,7 @@ type amounts struct {
 	used      snapshot.Resources // by pods that are bound and not on their way out
 	unevicted snapshot.Resources // of that, by work that can never be a victim
 	requested snapshot.Resources // used, plus what waits
+	lingering snapshot.Resources // by pods that were asked to leave and have not begun to: not used, and not free
 }
 
 // newLedger opens an account for every queue.
@@ -84,6 +85,7 @@ func (l *ledger) enterTimes(m *muster, n int64) {
 	for a := m.account; a != nil; a = a.parent {
 		a.rest.used = a.rest.used.Add(used)
 		a.rest.requested = a.rest.requested.Add(asked)
+		a.rest.lingering = a.rest.lingering.Add(m.lingering.Times(n))
 		if m.gang.NonPreemptible {
 			a.rest.unevicted = a.rest.unevicted.Add(used)
 		}
@@ -152,11 +154,11 @@ func (l *ledger) claim(g *snapshot.Gang, r snapshot.Resources) {
 	}
 }
 
-// vacant says which limit or quota more for a gang would break while those that are evicted are still
-// there, or nil: nothing is bought on the quota that they leave.
+// vacant says which limit more for a gang would break while those that are evicted are still there, or nil:
+// nothing is bought on the quota that they leave, and nothing bound.
 func (l *ledger) vacant(g *snapshot.Gang, more snapshot.Resources) *blocked {
 	for a := l.accounts[g.Queue]; a != nil; a = a.parent {
-		if dim := a.queue.Limit.Exceeded(a.used.Add(a.vacated).Add(more), more); dim != "" {
+		if dim := a.queue.Limit.Exceeded(a.used.Add(a.vacated).Add(a.lingering).Add(more), more); dim != "" {
 			return &blocked{plan.WaitingForPreemption,
 				fmt.Sprintf("it needs %s more, and what others leave of queue %s is not free yet", amount(more, dim), a.queue.Name), ""}
 		}

@@ -21,10 +21,11 @@ type muster struct {
 	elastic []unit          // waiting, beyond the minimum
 	absent  map[string]int  // per group: pods of the minimum that do not exist
 
-	used  snapshot.Resources // by all that are bound and not on their way out
-	asked snapshot.Resources // by those that wait, unless the gang is suspended
-	need  snapshot.Resources // of those that are missing
-	least snapshot.Resources // of the minimum, from the spec: pods need not exist yet
+	used      snapshot.Resources // by all that are bound and not on their way out
+	lingering snapshot.Resources // by those that were asked to leave and have not begun to
+	asked     snapshot.Resources // by those that wait, unless the gang is suspended
+	need      snapshot.Resources // of those that are missing
+	least     snapshot.Resources // of the minimum, from the spec: pods need not exist yet
 
 	reserved time.Time // for when room was reserved for it; zero: it was not
 
@@ -46,6 +47,8 @@ func musterOf(g *snapshot.Gang) *muster {
 	m.need, m.least, m.reserved = sumOf(m.missing), minimum(g), reservedFor(g)
 	for _, p := range g.Members {
 		switch {
+		case p.Lingers:
+			m.lingering = m.lingering.Add(p.Request)
 		case p.Terminating:
 		case p.Node != "":
 			m.used = m.used.Add(p.Request)

@@ -116,13 +116,13 @@ func (d *decision) placeSpare(q *demand) bool {
 func (d *decision) placeReal(q *demand) *failure {
 	mark := d.room.mark()
 	if d.placeInZone(q) {
-		d.bindNow(q, mark)
+		d.take(q, mark)
 		return nil
 	}
 	why, pod := d.room.placeAll(q.pods, q.gang.ID, usable)
 	switch {
 	case why == nil:
-		d.bindNow(q, mark)
+		d.take(q, mark)
 	case d.room.tryAll(q.pods, q.gang.ID, leaving):
 		d.awaitLeaving(q, mark)
 	default:
@@ -137,13 +137,25 @@ func (d *decision) placeNow(q *demand) bool {
 	if !d.placeInZone(q) && !d.room.tryAll(q.pods, q.gang.ID, usable) {
 		return false
 	}
-	d.bindNow(q, mark)
+	d.take(q, mark)
 	return true
 }
 
 // failure is what stands in the way of a demand, of which a pod found no place.
 func (q *demand) failure(why *misfits, pod *snapshot.Pod) *failure {
 	return &failure{why: why, pod: pod, found: slices.Index(q.pods, pod), of: len(q.pods)}
+}
+
+// take binds what was placed since mark, or holds the room while others are yet to leave the quota for it.
+func (d *decision) take(q *demand, mark int) {
+	b := d.ledger.vacant(q.gang, q.need)
+	if b == nil || q.unborn() {
+		d.bindNow(q, mark)
+		return
+	}
+	d.ledger.charge(q.gang, q.need)
+	q.said.Reason, q.said.Message = b.reason, b.message
+	q.said.Doing = "Binding as soon as it is"
 }
 
 // bindNow binds what was placed since mark. Pods that do not exist yet are granted: the room is theirs until

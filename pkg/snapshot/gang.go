@@ -129,6 +129,7 @@ type Pod struct {
 	Node        string    // where it is bound; "" while it waits
 	Started     time.Time // when it was bound or began to run; zero while it waits
 	Terminating bool      // deleted but still there: holds its node's room, not its queue's quota
+	Lingers     bool      // Terminating for as good as certain, but only asked to leave: it holds its quota until it goes
 	Ready       bool
 	Resident    bool   // belongs to the node itself (DaemonSet, mirror pod): does not keep it busy
 	Protected   string // why its node must not be removed; "" when nothing says so

@@ -110,7 +110,8 @@ func (b *builder) pod(p *pod) *snapshot.Pod {
 		UID: string(uid), Namespace: p.object.Namespace, Name: p.object.Name,
 		Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
 		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
-		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid],
+		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid] != staying,
+		Lingers:     p.object.DeletionTimestamp == nil && b.m.leaving[uid] == asked && p.object.Spec.NodeName != "",
 		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards, Object: p.object,
 	}
 }

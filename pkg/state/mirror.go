@@ -55,7 +55,7 @@ type Mirror struct {
 	listed    map[string]bool                         // instances that the cloud has listed once, by ID
 	assumed   map[types.UID]string                    // pod to the node that capmgr bound it to, until seen
 	shown     map[types.UID]bool                      // pods that wait and that other autoscalers make nodes for
-	leaving   map[types.UID]bool                      // pods that capmgr evicted, until seen
+	leaving   map[types.UID]departure                 // pods that capmgr evicted or asked to go, until seen
 	drainer   *fit.Drainer
 	draining  map[string]bool      // nodes that capmgr is giving back, by name
 	held      map[string]time.Time // by gang: not to be bound before (its bind was refused)
@@ -118,7 +118,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		listed:         map[string]bool{},
 		assumed:        map[types.UID]string{},
 		shown:          map[types.UID]bool{},
-		leaving:        map[types.UID]bool{},
+		leaving:        map[types.UID]departure{},
 		drainer:        fit.NewDrainer(),
 		draining:       map[string]bool{},
 		held:           map[string]time.Time{},
@@ -184,32 +184,6 @@ func (m *Mirror) AssumeRequest(r *v1alpha1.CapacityRequest) { m.setRequest(r) }
 // Hold keeps a gang from being bound until a time, after its bind was refused.
 func (m *Mirror) Hold(gang snapshot.GangID, until time.Time) {
 	m.note(func() { m.held[string(gang)] = until })
-}
-
-// AssumeEvicted records that capmgr has evicted pods, until the informer shows it.
-func (m *Mirror) AssumeEvicted(pods []types.UID) {
-	m.note(func() {
-		for _, uid := range pods {
-			if p := m.pods[uid]; p != nil && p.object.DeletionTimestamp == nil {
-				m.leaving[uid] = true
-				m.kept.units[keyOf(p)] = true
-			}
-		}
-	})
-}
-
-// AssumeStaying takes back AssumeEvicted: the pods go on.
-func (m *Mirror) AssumeStaying(pods []types.UID) {
-	if len(pods) == 0 {
-		return
-	}
-	m.note(func() {
-		for _, uid := range pods {
-			if delete(m.leaving, uid); m.pods[uid] != nil {
-				m.kept.units[keyOf(m.pods[uid])] = true
-			}
-		}
-	})
 }
 
 // RememberResume records when capmgr let a gang go on that waited without pods.
