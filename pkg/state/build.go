@@ -111,7 +111,7 @@ func (b *builder) pod(p *pod) *snapshot.Pod {
 		Request: p.request, Class: p.class, Alone: p.alone, Created: p.object.CreationTimestamp.Time,
 		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
 		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid] != staying,
-		Lingers:     p.object.DeletionTimestamp == nil && b.m.leaving[uid] == asked && p.object.Spec.NodeName != "",
+		Lingers:     p.object.DeletionTimestamp == nil && b.m.leaving[uid] == asked && node != "",
 		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards, Object: p.object,
 	}
 }

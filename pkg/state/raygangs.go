@@ -184,7 +184,9 @@ func (b *builder) fill(g *snapshot.Gang, rc *rayv1.RayCluster, members []*snapsh
 	}
 	if g.Suspended {
 		for _, p := range g.Members {
-			p.Terminating = true // KubeRay deletes them
+			if !p.Terminating { // KubeRay will delete them
+				p.Terminating, p.Lingers = true, p.Node != ""
+			}
 		}
 	}
 	anyZone(g, rc.Annotations)
