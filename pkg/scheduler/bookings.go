@@ -31,13 +31,25 @@ func (d *decision) placed(w *work) {
 		p := scaling.Track(d.s, b)
 		switch {
 		case d.over(b):
-		case p.Complete() && (len(w.bind) > 0 || w.expects): // it is bound to them now; what comes of it shows in the next decision
+		case p.Complete() && w.starts(): // what comes of it shows in the next decision
 		case p.Complete():
 			d.settle(b, plan.RequestReleased, "GangPlaced", "the gang runs on its nodes; the booking is over")
 		case w.waits() == 0:
 			d.settle(b, plan.RequestReleased, "NotNeeded", "the gang found room before its nodes came")
 		}
 	}
+}
+
+// starts says whether a gang gets a place in this decision.
+func (w *work) starts() bool { return len(w.bind) > 0 || w.expects }
+
+// taking says whether a gang is about to run on nodes that were bought for it. That they have no room for
+// more then does not say that they do not serve.
+func (d *decision) taking(w *work) bool {
+	return w.starts() && slices.ContainsFunc(w.bookings, func(b *snapshot.Booking) bool {
+		p := scaling.Track(d.s, b)
+		return p.Complete() && !d.over(b)
+	})
 }
 
 // track follows a gang's bookings. It returns the progress of the one that is still worth waiting

@@ -76,6 +76,10 @@ func (d *decision) place(q *demand) bool {
 			return true
 		}
 	}
+	if q.elastic && d.taking(q.work) {
+		q.waitFor(time.Time{}, "the gang is being bound to the nodes that were bought for it", "Looking for more when that is done")
+		return false
+	}
 	open := d.track(q.work, f)
 	impatient := d.patience(q.gang) < d.expected(q, open, f)
 	if impatient && d.evictFor(q) || d.awaitComing(q, open, f) || d.mayBuy(q, open) && d.buy(q, f) || !impatient && d.evictFor(q) {
