@@ -83,6 +83,7 @@ func run(ctx context.Context, o runOptions) error {
 	runnables := []manager.Runnable{w, standby(w.observer.Run)}
 	executor := &execute.Executor{
 		Kube: w.kube, Client: uncached, Mirror: w.mirror, Observe: w.observer.Observe, Providers: w.providers,
+		Memory: memoryOf(config),
 		Events: mgr.GetEventRecorderFor("capmgr"), Log: log.WithName("execute"), Now: time.Now,
 	}
 	asked, err := newHeads(config, w.mirror, w.kube)

@@ -62,6 +62,27 @@ func TestClaims(t *testing.T) {
 			},
 			[]string{"bind gang/default/grow: grow-1 to node-02"},
 		},
+		"NotOnQuotaThatIsStillUsed": {
+			"the node has room, and who leaves the queue's only GPU for it finishes something first",
+			func(w *world) {
+				w.s.Queue("q").Limit.MilliGPU = 1000
+				w.nodes(1, 2)
+				leaves := w.gang("leaves", "q", train, 1, 1, 0).Members[0]
+				leaves.Terminating, leaves.Lingers = true, true
+				w.gang("next", "q", first, 1, 1)
+			},
+			nil,
+		},
+		"OnQuotaOfWhoIsBeingDeleted": {
+			"it holds the room of its node, and no quota",
+			func(w *world) {
+				w.s.Queue("q").Limit.MilliGPU = 1000
+				w.nodes(1, 2)
+				w.gang("leaves", "q", train, 1, 1, 0).Members[0].Terminating = true
+				w.gang("next", "q", first, 1, 1)
+			},
+			[]string{"bind gang/default/next: next-0 to node-00"},
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -274,6 +274,22 @@ func TestEvictions(t *testing.T) {
 				"evict all of gang/default/one (queue q) because queue q uses 3 GPUs and its limit is 2 GPUs: one-0",
 			},
 		},
+		"WhoIdlesGoesBeforeWhoWorks": {
+			"its head says which of its workers work; the oldest does not",
+			func(w *world) {
+				w.queue("q", "", free, 2)
+				w.nodes(4, 1)
+				g := w.gang("wide", "q", train, 1, 4, 0, 1, 2, 3)
+				g.Heard = &snapshot.Heard{Fresh: true}
+				for k, p := range g.Members {
+					p.Ray = &snapshot.RayNode{}
+					if k < 2 {
+						p.Ray.IdleSince = noon.Add(-time.Minute)
+					}
+				}
+			},
+			[]string{"evict members of gang/default/wide (queue q) because queue q uses 4 GPUs and its limit is 2 GPUs: wide-1, wide-0"},
+		},
 		"PreemptionPolicyNever": {
 			"work that never evicts waits",
 			func(w *world) {

@@ -208,13 +208,27 @@ func (c *chunk) nodes() []string {
 // gang by half.
 func guarded(p *snapshot.Pod) bool { return p.Guarded != "" }
 
-// cut returns a gang's elastic units, the youngest first, and all its running pods as one chunk.
+// idle says whether a gang's head says that none of its pods works.
+func idle(g *snapshot.Gang, pods []*snapshot.Pod) bool {
+	return g.Heard != nil && g.Heard.Fresh && !slices.ContainsFunc(pods, func(p *snapshot.Pod) bool { return p.Ray == nil || p.Ray.IdleSince.IsZero() })
+}
+
+// cut returns a gang's elastic units, first those that idle, then the youngest, and all its running pods as
+// one chunk.
 func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 	all = &chunk{gang: g, whole: true}
 	all.of = all
 	for _, grp := range g.Groups {
 		units := unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node != "" && !p.Terminating })
-		slices.SortStableFunc(units, func(x, y []*snapshot.Pod) int { return startOf(x).Compare(startOf(y)) })
+		slices.SortStableFunc(units, func(x, y []*snapshot.Pod) int {
+			if idles := idle(g, x); idles != idle(g, y) {
+				if idles {
+					return 1
+				}
+				return -1
+			}
+			return startOf(x).Compare(startOf(y))
+		})
 		kept := 0
 		for _, u := range units {
 			all.take(u)
@@ -428,6 +442,7 @@ func reclaimMinRuntime(y, x *account) time.Duration {
 type cost struct {
 	overshoot int   // chunks that leave their queue with less than it is entitled to
 	whole     int   // gangs that end
+	busy      int   // chunks that are not known to idle
 	milliGPU  int64 // evicted in all
 	milliCPU  int64
 	priority  int64 // the sum over chunks of queue and gang priority
@@ -435,7 +450,7 @@ type cost struct {
 }
 
 func (c cost) compare(o cost) int {
-	return cmp.Or(cmp.Compare(c.overshoot, o.overshoot), cmp.Compare(c.whole, o.whole), cmp.Compare(c.milliGPU, o.milliGPU),
+	return cmp.Or(cmp.Compare(c.overshoot, o.overshoot), cmp.Compare(c.whole, o.whole), cmp.Compare(c.busy, o.busy), cmp.Compare(c.milliGPU, o.milliGPU),
 		cmp.Compare(c.milliCPU, o.milliCPU), cmp.Compare(c.priority, o.priority), cmp.Compare(c.youngest, o.youngest))
 }
 
@@ -447,6 +462,9 @@ func (d *decision) costOf(c *chunk, overshoot bool) cost {
 	}
 	if c.whole {
 		out.whole = 1
+	}
+	if !idle(c.gang, pods) {
+		out.busy = 1
 	}
 	if a := d.ledger.accounts[c.gang.Queue]; a != nil {
 		out.priority += int64(a.queue.Priority) * 1000
@@ -464,6 +482,6 @@ func (d *decision) costOf(c *chunk, overshoot bool) cost {
 }
 
 func (c cost) plus(o cost) cost {
-	return cost{c.overshoot + o.overshoot, c.whole + o.whole, c.milliGPU + o.milliGPU, c.milliCPU + o.milliCPU,
+	return cost{c.overshoot + o.overshoot, c.whole + o.whole, c.busy + o.busy, c.milliGPU + o.milliGPU, c.milliCPU + o.milliCPU,
 		c.priority + o.priority, min(c.youngest, o.youngest)}
 }

@@ -9,6 +9,7 @@ import (
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -17,7 +18,6 @@ import (
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray"
-	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
 // job is a RayJob of two workers.
@@ -190,50 +190,55 @@ func TestRayJobOnAnotherCluster(t *testing.T) {
 func TestHeldRayJob(t *testing.T) {
 	t.Parallel()
 	s := onRayStage(t, "waits")
-	d := s.direct(t)
+	s.queue(t, "waits", 2600)
+	s.create(t, plain("waits", "first", "waits", 3, 3, 3)) // 2000m
+	s.awaitReady(t, "waits", "first", time.Minute)
 	s.dashboards.Job("patient", "RUNNING")
-	s.create(t, heldJob("waits", "patient"))
+	s.create(t, job("waits", "patient", "waits", rayv1.K8sJobMode))
 	j, err := s.rayJob(t.Context(), "waits", "patient")
 	if err != nil || !j.Spec.Suspend || j.Annotations[v1alpha1.SuspensionAnnotation] != "until-granted" {
 		t.Fatalf("it was not held: suspend %v, %v, %v", j.Spec.Suspend, j.Annotations, err)
 	}
-	g := d.gang(t, "waits", "patient")
+	g := s.gang(t, "waits", "patient")
 	if !g.Held || !g.Holds || g.Cluster.UID != "" || len(g.Groups) != 3 || g.Groups[1].Template == nil {
 		t.Errorf("a decision does not see what it needs: %+v", g)
 	}
-	s.awaitJobVerdict(t, "waits", "patient", plan.Suspended)
-	if pods := s.podsIn(t, "waits"); len(pods) > 0 {
-		t.Errorf("%d pods before its turn", len(pods))
-	}
-	carry := func(step plan.Step) {
-		t.Helper()
-		if err := d.executor.Execute(t.Context(), &plan.Plan{Steps: []plan.Step{step}}); err != nil {
-			t.Fatal(err)
+	s.awaitJobVerdict(t, "waits", "patient", plan.WaitingForQuota)
+	first := s.clusterNow(t, "waits", "first")
+	for _, p := range s.podsIn(t, "waits") {
+		if p.Labels[ray.ClusterLabel] != "first" {
+			t.Errorf("pod %s before its turn", p.Name)
 		}
 	}
-	carry(plan.Resume{Gang: plan.OwnerOf(g), Object: plan.Of(g.Suspendable), Because: "its turn has come"})
-	first := s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusRunning)
-	if first.Spec.Suspend || first.Annotations[v1alpha1.SuspensionAnnotation] != "" {
-		t.Errorf("resumed, and yet %v", first.Annotations)
+	if err := s.Client.Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
 	}
-	if again := d.gang(t, "waits", "patient"); again.ID != g.ID {
+	one := s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusRunning)
+	if one.Spec.Suspend || one.Annotations[v1alpha1.SuspensionAnnotation] != "" {
+		t.Errorf("resumed, and yet %v", one.Annotations)
+	}
+	if again := s.gang(t, "waits", "patient"); again.ID != g.ID {
 		t.Errorf("it is another gang now: %s, %s", g.ID, again.ID)
 	}
-	carry(plan.Suspend{Gang: plan.OwnerOf(g), Object: plan.Of(g.Suspendable), Mode: snapshot.SuspendedForOthers, Because: "team-b needs the room"})
+	s.create(t, urgent("waits", "serve", "waits", 4)) // 2500m
 	s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusSuspended)
-	eventually(t, time.Minute, "all its pods to be gone", func(context.Context) (bool, string, error) {
-		n := len(s.podsIn(t, "waits"))
-		return n == 0, fmt.Sprint(n), nil
-	})
-	if !d.gang(t, "waits", "patient").Held {
+	s.awaitReady(t, "waits", "serve", time.Minute)
+	for _, p := range s.podsIn(t, "waits") {
+		if p.Labels[ray.ClusterLabel] != "serve" && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+			t.Errorf("pod %s runs beside what the room was for", p.Name)
+		}
+	}
+	if !s.gang(t, "waits", "patient").Held {
 		t.Error("a preempted job is not held for its next turn")
 	}
-	carry(plan.Resume{Gang: plan.OwnerOf(g), Object: plan.Of(g.Suspendable), Because: "its turn has come"})
-	second := s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusRunning)
-	if second.Status.RayClusterName == first.Status.RayClusterName {
+	if err := s.Client.Delete(t.Context(), s.clusterNow(t, "waits", "serve")); err != nil {
+		t.Fatal(err)
+	}
+	two := s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusRunning)
+	if two.Status.RayClusterName == one.Status.RayClusterName {
 		t.Error("it did not start anew")
 	}
-	s.dashboards.Finish(second.Status.JobId)
+	s.dashboards.Finish(two.Status.JobId)
 	s.awaitJob(t, "waits", "patient", rayv1.JobDeploymentStatusComplete)
 }
 
@@ -241,73 +246,87 @@ func TestHeldRayJob(t *testing.T) {
 func TestRetryKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	s := onRayStage(t, "retries")
-	d := s.direct(t)
 	s.dashboards.Job("again", "RUNNING")
 	j := job("retries", "again", "open", rayv1.K8sJobMode)
 	j.Spec.BackoffLimit = ptr.To[int32](1)
 	s.create(t, j)
 	first := s.awaitJob(t, "retries", "again", rayv1.JobDeploymentStatusRunning)
-	before := d.gang(t, "retries", "again")
+	before := s.gang(t, "retries", "again")
 	s.dashboards.Fail(first.Status.JobId)
 	eventually(t, 2*time.Minute, "the second try", func(ctx context.Context) (bool, string, error) {
 		j, err := s.rayJob(ctx, "retries", "again")
 		return j.Status.RayClusterName != "" && j.Status.RayClusterName != first.Status.RayClusterName && j.Status.JobDeploymentStatus == rayv1.JobDeploymentStatusRunning, fmt.Sprintf("%+v", j.Status), err
 	})
-	after := d.gang(t, "retries", "again")
+	after := s.gang(t, "retries", "again")
 	if after.ID != before.ID || !after.Created.Equal(before.Created) || after.Cluster.UID == before.Cluster.UID {
 		t.Errorf("before %s of %s on %s, after %s of %s on %s", before.ID, before.Created, before.Cluster.Name, after.ID, after.Created, after.Cluster.Name)
 	}
 }
 
-// Suspending is a switch of each kind's own.
+// Who is preempted whole is suspended, by a switch of its kind's own, and comes back by itself.
 func TestSuspendAndResume(t *testing.T) {
 	t.Parallel()
 	s := onRayStage(t, "switches")
-	d := s.direct(t)
-	s.create(t, plain("switches", "alone", "open", 1, 1, 4))
+	s.queue(t, "switches", 1100) // a head and a worker
+	s.create(t, plain("switches", "alone", "switches", 1, 1, 4))
+	s.awaitReady(t, "switches", "alone", time.Minute)
+	s.preempted(t, "switches", "alone", "RayCluster", "alone")
+	if err := s.Client.Delete(t.Context(), s.clusterNow(t, "switches", "alone")); err != nil {
+		t.Fatal(err)
+	}
 	service := &rayv1.RayService{ObjectMeta: metaOf("switches", "svc"), Spec: rayv1.RayServiceSpec{RayClusterSpec: plainSpec(1, 1, 4),
 		ServeConfigV2: "applications:\n- name: app\n  import_path: app:app\n"}}
-	service.Labels = map[string]string{v1alpha1.QueueLabel: "open"}
+	service.Labels = map[string]string{v1alpha1.QueueLabel: "switches", v1alpha1.PriorityClassLabel: v1alpha1.PriorityClassTrain}
 	s.create(t, service)
-	s.awaitReady(t, "switches", "alone", time.Minute)
 	var active string
-	eventually(t, 2*time.Minute, "the RayService to serve", func(ctx context.Context) (bool, string, error) {
-		now := &rayv1.RayService{}
-		err := s.Client.Get(ctx, client.ObjectKeyFromObject(service), now)
-		active = now.Status.ActiveServiceStatus.RayClusterName
-		return active != "", fmt.Sprintf("%+v", now.Status), err
-	})
-	s.awaitReady(t, "switches", active, time.Minute)
-	s.says(t, 0, []string{"raycluster/switches/" + active + " in queue open", "Running"}, "explain", "-n", "switches", "rayservice/svc")
-	for name, cluster := range map[string]string{"alone": "alone", "svc": active} {
-		var g *snapshot.Gang
-		eventually(t, 30*time.Second, "the gang of "+name+" to be suspendable", func(context.Context) (bool, string, error) {
-			g = d.gang(t, "switches", cluster)
-			return g.Suspendable.Name == name && (name == "alone" || g.Serves), fmt.Sprintf("%+v", g.Suspendable), nil
+	serving := func() {
+		t.Helper()
+		eventually(t, 2*time.Minute, "the RayService to serve", func(ctx context.Context) (bool, string, error) {
+			now := &rayv1.RayService{}
+			err := s.Client.Get(ctx, client.ObjectKeyFromObject(service), now)
+			active = now.Status.ActiveServiceStatus.RayClusterName
+			return active != "", fmt.Sprintf("%+v", now.Status), err
 		})
-		object := plan.Of(g.Suspendable)
-		for _, on := range []bool{true, false} {
-			var step plan.Step = plan.Resume{Gang: plan.OwnerOf(g), Object: object, Because: "test"}
-			if on {
-				step = plan.Suspend{Gang: plan.OwnerOf(g), Object: object, Mode: snapshot.SuspendedForOthers, Because: "test"}
-			}
-			if err := d.executor.Execute(t.Context(), &plan.Plan{Steps: []plan.Step{step}}); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, 90*time.Second, fmt.Sprintf("%s suspended: %v", cluster, on), func(ctx context.Context) (bool, string, error) {
-				rc, err := s.cluster(ctx, "switches", cluster)
-				if err != nil {
-					return false, "", err
-				}
-				pods, err := s.workers(ctx, "switches", cluster)
-				held := d.gang(t, "switches", cluster).Held
-				return (rc.Spec.Suspend != nil && *rc.Spec.Suspend) == on && (len(pods) == 0) == on && held == on, fmt.Sprintf("suspend %v, %d workers, held %v", rc.Spec.Suspend, len(pods), held), err
-			})
-		}
-		s.awaitReady(t, "switches", cluster, time.Minute)
 	}
-	now := &rayv1.RayService{}
-	if err := s.Client.Get(t.Context(), client.ObjectKeyFromObject(service), now); err != nil || now.Status.ActiveServiceStatus.RayClusterName != active {
-		t.Errorf("suspending made another cluster: %+v, %v", now.Status, err)
+	serving()
+	s.awaitReady(t, "switches", active, time.Minute)
+	s.says(t, 0, []string{"raycluster/switches/" + active + " in queue switches", "Running"}, "explain", "-n", "switches", "rayservice/svc")
+	was := active
+	s.preempted(t, "switches", active, "RayService", "svc")
+	if serving(); active != was {
+		t.Errorf("suspending made another cluster: %s of %s", active, was)
 	}
+}
+
+// preempted has urgent work of its queue push a cluster out and end again, and waits until the cluster is
+// back. The switch is on the object of that kind and name.
+func (s *rayScene) preempted(t *testing.T, namespace, cluster, kind, name string) {
+	t.Helper()
+	suspended := func(on bool) {
+		t.Helper()
+		eventually(t, 90*time.Second, fmt.Sprintf("%s suspended: %v", cluster, on), func(ctx context.Context) (bool, string, error) {
+			rc, err := s.cluster(ctx, namespace, cluster)
+			if err != nil {
+				return false, "", err
+			}
+			pods, err := s.workers(ctx, namespace, cluster)
+			held := s.gang(t, namespace, cluster).Held
+			return (rc.Spec.Suspend != nil && *rc.Spec.Suspend) == on && (len(pods) == 0) == on && held == on, fmt.Sprintf("suspend %v, %d workers, held %v", rc.Spec.Suspend, len(pods), held), err
+		})
+	}
+	if g := s.gang(t, namespace, cluster); g.Suspendable.Kind != kind || g.Suspendable.Name != name {
+		t.Errorf("the switch of %s is that of %s %s", cluster, g.Suspendable.Kind, g.Suspendable.Name)
+	}
+	s.create(t, urgent(namespace, "serve", "switches", 1))
+	suspended(true)
+	s.awaitReady(t, namespace, "serve", time.Minute)
+	if err := s.Client.Delete(t.Context(), s.clusterNow(t, namespace, "serve")); err != nil {
+		t.Fatal(err)
+	}
+	suspended(false)
+	s.awaitReady(t, namespace, cluster, time.Minute)
+	eventually(t, time.Minute, "the urgent cluster to be gone", func(ctx context.Context) (bool, string, error) {
+		_, err := s.cluster(ctx, namespace, "serve")
+		return apierrors.IsNotFound(err), "there", client.IgnoreNotFound(err)
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,7 +19,6 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,12 +26,8 @@ import (
 
 	queuev2 "github.com/capmgr/capmgr/api/queue/v2"
 	"github.com/capmgr/capmgr/api/v1alpha1"
-	"github.com/capmgr/capmgr/pkg/execute"
-	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray"
-	"github.com/capmgr/capmgr/pkg/ray/gcs"
 	"github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"
-	"github.com/capmgr/capmgr/pkg/scaling"
 	"github.com/capmgr/capmgr/pkg/snapshot"
 	"github.com/capmgr/capmgr/pkg/state"
 	"github.com/capmgr/capmgr/test/fakedashboard"
@@ -44,11 +37,13 @@ import (
 )
 
 // rayScene is a stack whose KubeRay knows of no batch scheduler: capmgr's webhook stamps its pods.
-// Dashboards are played.
+// Dashboards and heads are played.
 type rayScene struct {
 	*scene
 	dashboards *fakedashboard.Server
+	proxy      *fakegcs.Proxy // to the heads that are played
 	config     *v1alpha1.Config
+	mirror     *state.Mirror // what a decision sees
 }
 
 // rayStage is the one that the tests of Ray's objects share, with a manager running.
@@ -61,7 +56,7 @@ var rayStage struct {
 
 func stopRayStage() error {
 	if s := rayStage.scene; s != nil {
-		return errors.Join(s.stop(), s.dashboards.Stop(), os.RemoveAll(rayStage.dir))
+		return errors.Join(s.stop(), s.dashboards.Stop(), s.proxy.Stop(), os.RemoveAll(rayStage.dir))
 	}
 	return nil
 }
@@ -93,6 +88,10 @@ func raiseRay(ctx context.Context, dir string) (*rayScene, error) {
 	if err != nil {
 		return nil, err
 	}
+	proxy, err := fakegcs.StartProxy(ctx)
+	if err != nil {
+		return nil, errors.Join(err, dashboards.Stop())
+	}
 	port, err := localcluster.FreePort()
 	if err != nil {
 		return nil, err
@@ -101,9 +100,8 @@ func raiseRay(ctx context.Context, dir string) (*rayScene, error) {
 	text := fmt.Sprintf(`apiVersion: config.capmgr.io/v1alpha1
 kind: CapacityManagerConfiguration
 defaults: {scaling: {maxGPUs: 0}}
-ray: {askHeads: false}
 webhook: {port: %d, hosts: [127.0.0.1]}
-queues: {held: {hold: suspend}}
+queues: {waits: {hold: suspend}, held: {hold: suspend}}
 `, port)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -112,13 +110,13 @@ queues: {held: {hold: suspend}}
 	if err != nil {
 		return nil, err
 	}
-	raised, err := stack.Start(ctx, stack.Options{Dir: filepath.Join(dir, "stack"), Config: path, Audit: true,
+	raised, err := stack.Start(ctx, stack.Options{Dir: filepath.Join(dir, "stack"), Config: path, Audit: true, Proxy: proxy.URL,
 		KubeRay: &localcluster.KubeRay{Dashboards: dashboards.URL}})
 	if err != nil {
-		return nil, errors.Join(err, dashboards.Stop())
+		return nil, errors.Join(err, dashboards.Stop(), proxy.Stop())
 	}
 	watch, end := context.WithCancel(context.Background())
-	s := &rayScene{&scene{Stack: raised, end: end}, dashboards, config}
+	s := &rayScene{scene: &scene{Stack: raised, end: end}, dashboards: dashboards, proxy: proxy, config: config}
 	queues, err := os.ReadFile(filepath.Join("testdata", "ray-queues.yaml"))
 	for _, do := range []func() error{
 		func() error { return err },
@@ -128,9 +126,10 @@ queues: {held: {hold: suspend}}
 		func() error { s.seen, err = s.Record(watch); return err },
 		func() error { return s.StartManager(ctx) },
 		func() error { return s.awaitWebhook(ctx) },
+		func() error { return s.watch(watch) },
 	} {
 		if err := do(); err != nil {
-			return nil, errors.Join(err, s.stop(), dashboards.Stop())
+			return nil, errors.Join(err, s.stop(), dashboards.Stop(), proxy.Stop())
 		}
 	}
 	return s, nil
@@ -186,159 +185,88 @@ func (s *rayScene) awaitWebhook(ctx context.Context) error {
 	}
 }
 
-// director carries out hand-made grants as the manager would carry out a decision's: with the real
-// executor, under capmgr's own account, on the mirror that it keeps.
-type director struct {
-	*rayScene
-	mirror   *state.Mirror
-	executor *execute.Executor
-	poller   *gcs.Poller
-
-	mu    sync.Mutex
-	heads map[string]*fakegcs.Server // by address
-}
-
-func (s *rayScene) direct(t *testing.T) *director {
-	t.Helper()
+// watch keeps a mirror of the cluster, as a decision sees it.
+func (s *rayScene) watch(ctx context.Context) error {
 	config, err := s.AccountConfig()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	uncached, err := client.New(config, client.Options{Scheme: s.Client.Scheme()})
+	custom, err := cache.New(config, cache.Options{Scheme: s.Client.Scheme()})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	d := &director{rayScene: s, mirror: state.New(s.config), heads: map[string]*fakegcs.Server{}}
-	d.poller = gcs.NewPoller(gcs.Options{Every: 200 * time.Millisecond, Dial: d.dial, Changed: func(uid string) {
-		if a, ok := d.poller.Last(uid); ok {
-			d.mirror.Hear(uid, a)
-		}
-	}})
-	events := record.NewFakeRecorder(1000)
-	d.executor = &execute.Executor{Kube: kube, Client: uncached, Mirror: d.mirror, Heads: d.poller,
-		Observe: func(context.Context) error { return nil }, Events: events, Log: logr.Discard(), Now: time.Now}
-	d.follow(t, kube)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- d.poller.Start(ctx) }()
-	t.Cleanup(func() {
-		d.executor.Wait()
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		for _, h := range d.heads {
-			h.Stop()
-		}
-	})
-	return d
-}
-
-// follow feeds the mirror as the manager does.
-func (d *director) follow(t *testing.T, kube kubernetes.Interface) {
-	t.Helper()
+	s.mirror = state.New(s.config)
 	core := informers.NewSharedInformerFactory(kube, 0)
-	config, err := d.AccountConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	custom, err := cache.New(config, cache.Options{Scheme: d.Client.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
 	var synced []toolscache.InformerSynced
+	var errs []error
 	add := func(informer interface {
 		AddEventHandler(toolscache.ResourceEventHandler) (toolscache.ResourceEventHandlerRegistration, error)
 	}, handler toolscache.ResourceEventHandler) {
 		reg, err := informer.AddEventHandler(handler)
 		if err != nil {
-			t.Fatal(err)
+			errs = append(errs, err)
+			return
 		}
 		synced = append(synced, reg.HasSynced)
 	}
-	add(core.Core().V1().Pods().Informer(), d.mirror.Pods())
-	add(core.Core().V1().Nodes().Informer(), d.mirror.Nodes())
-	add(core.Batch().V1().Jobs().Informer(), d.mirror.Jobs())
+	add(core.Core().V1().Pods().Informer(), s.mirror.Pods())
+	add(core.Core().V1().Nodes().Informer(), s.mirror.Nodes())
+	add(core.Batch().V1().Jobs().Informer(), s.mirror.Jobs())
 	for o, h := range map[client.Object]toolscache.ResourceEventHandler{
-		&queuev2.Queue{}: d.mirror.Queues(), &rayv1.RayCluster{}: d.mirror.RayClusters(),
-		&rayv1.RayJob{}: d.mirror.RayJobs(), &rayv1.RayService{}: d.mirror.RayServices(),
+		&queuev2.Queue{}: s.mirror.Queues(), &rayv1.RayCluster{}: s.mirror.RayClusters(),
+		&rayv1.RayJob{}: s.mirror.RayJobs(), &rayv1.RayService{}: s.mirror.RayServices(),
 	} {
 		informer, err := custom.GetInformer(ctx, o, cache.BlockUntilSynced(false))
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		add(informer, h)
 	}
 	core.Start(ctx.Done())
-	ended := make(chan error, 1)
-	go func() { ended <- custom.Start(ctx) }()
-	t.Cleanup(func() { cancel(); core.Shutdown(); <-ended })
+	go func() { _ = custom.Start(ctx) }()
 	if !toolscache.WaitForCacheSync(ctx.Done(), synced...) {
-		t.Fatal("the mirror did not come up")
+		errs = append(errs, errors.New("the mirror did not come up"))
 	}
+	return errors.Join(errs...)
 }
 
-func (d *director) dial(ctx context.Context, address string) (net.Conn, error) {
-	d.mu.Lock()
-	h := d.heads[address]
-	d.mu.Unlock()
-	if h == nil {
-		return nil, errors.New("connection refused")
-	}
-	return h.Dial(ctx, address)
-}
-
-// grant decides on the grants once, carries it out and returns the steps in words. The clusters of
-// other tests are no business of this director's: each has its own.
-func (d *director) grant(ctx context.Context, t *testing.T, grants ...scaling.Grant) string {
+// gang is a RayCluster or a RayJob as a decision sees it.
+func (s *rayScene) gang(t *testing.T, namespace, name string) *snapshot.Gang {
 	t.Helper()
-	d.poller.Watch(d.targets())
-	seen := *d.mirror.Snapshot(time.Now())
-	seen.Gangs = slices.DeleteFunc(slices.Clone(seen.Gangs), func(g *snapshot.Gang) bool {
-		return !slices.ContainsFunc(grants, func(x scaling.Grant) bool { return x.Gang == g.ID })
+	var found *snapshot.Gang
+	eventually(t, 30*time.Second, "the gang "+name, func(context.Context) (bool, string, error) {
+		for _, g := range s.mirror.Snapshot(time.Now()).Gangs {
+			if g.Namespace == namespace && g.Name == name {
+				found = g
+			}
+		}
+		return found != nil, "none", nil
 	})
-	steps, _ := scaling.WorkerSteps(&seen, grants)
-	if err := d.executor.Execute(ctx, &plan.Plan{Steps: steps}); err != nil {
-		t.Errorf("carry out %v: %v", steps, err)
-	}
-	d.executor.Wait()
-	var words []string
-	for _, s := range steps {
-		words = append(words, s.String())
-	}
-	return strings.Join(words, "; ")
+	return found
 }
 
-func (d *director) targets() (out []gcs.Target) {
-	for _, h := range d.mirror.Heads() {
-		out = append(out, gcs.Target{UID: h.UID, Name: h.Name, Address: h.Address})
-	}
-	return out
-}
-
-// head plays the head of a RayCluster. Workers are told of by tell.
-func (d *director) head(t *testing.T, namespace, name string) *fakegcs.Server {
+// head plays the head of a RayCluster for the manager. Workers are told of by tell.
+func (s *rayScene) head(t *testing.T, namespace, name string) *fakegcs.Server {
 	t.Helper()
 	h := fakegcs.Start()
+	t.Cleanup(h.Stop)
 	var rc *rayv1.RayCluster
 	eventually(t, time.Minute, "the head of "+name+" to have an address", func(ctx context.Context) (ok bool, _ string, err error) {
-		rc, err = d.cluster(ctx, namespace, name)
+		rc, err = s.cluster(ctx, namespace, name)
 		return rc.Status.Head.PodIP != "", "none", err
 	})
 	at, _ := ray.HeadOf(rc)
-	d.mu.Lock()
-	d.heads[at.Address] = h
-	d.mu.Unlock()
+	s.proxy.Route(at.Address, h)
 	return h
 }
 
-// tell makes a head say of its workers who idles; all others work.
-func tell(h *fakegcs.Server, pods []corev1.Pod, idle ...string) {
+// tell makes a head say of its workers who idles, all others work, and waits until the manager has heard it.
+func tell(t *testing.T, h *fakegcs.Server, pods []corev1.Pod, idle ...string) {
+	t.Helper()
 	s := &autoscalerpb.ClusterResourceState{}
 	for k, p := range pods {
 		id := make([]byte, 28)
@@ -350,22 +278,45 @@ func tell(h *fakegcs.Server, pods []corev1.Pod, idle ...string) {
 		}
 		s.NodeStates = append(s.NodeStates, n)
 	}
+	before := h.Calls()
 	h.Answer(s)
+	eventually(t, time.Minute, "the head to be heard", func(context.Context) (bool, string, error) {
+		n := h.Calls() - before
+		return n > 1, fmt.Sprintf("%d calls", n), nil // the first may have been under way
+	})
 }
 
-// gangID is the gang of a RayCluster or a RayJob, as the mirror has it.
-func (d *director) gang(t *testing.T, namespace, name string) *snapshot.Gang {
+// queue creates a queue of the test's own that may use so many thousandths of a CPU.
+func (s *rayScene) queue(t *testing.T, name string, milliCPU int) {
 	t.Helper()
-	var found *snapshot.Gang
-	eventually(t, 30*time.Second, "the gang "+name, func(context.Context) (bool, string, error) {
-		for _, g := range d.mirror.Snapshot(time.Now()).Gangs {
-			if g.Namespace == namespace && g.Name == name {
-				found = g
-			}
-		}
-		return found != nil, "none", nil
-	})
-	return found
+	q := &queuev2.Queue{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: queuev2.QueueSpec{ParentQueue: "e2e", Resources: room(milliCPU)}}
+	s.create(t, q)
+}
+
+// limit sets what a queue may use.
+func (s *rayScene) limit(t *testing.T, name string, milliCPU int) {
+	t.Helper()
+	q := &queuev2.Queue{}
+	if err := s.Client.Get(t.Context(), client.ObjectKey{Name: name}, q); err != nil {
+		t.Fatal(err)
+	}
+	before := q.DeepCopy()
+	q.Spec.Resources = room(milliCPU)
+	if err := s.Client.Patch(t.Context(), q, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func room(milliCPU int) *queuev2.QueueResources {
+	free := queuev2.QueueResource{Quota: queuev2.Unlimited, Limit: queuev2.Unlimited}
+	return &queuev2.QueueResources{GPU: free, Memory: free, CPU: queuev2.QueueResource{Quota: float64(milliCPU), Limit: float64(milliCPU)}}
+}
+
+// urgent is a RayCluster that pushes others out, and is never pushed out.
+func urgent(namespace, name, queue string, workers int32) *rayv1.RayCluster {
+	rc := plain(namespace, name, queue, workers, workers, workers)
+	rc.Labels[v1alpha1.PriorityClassLabel] = v1alpha1.PriorityClassInference
+	return rc
 }
 
 // plain is a RayCluster of CPU workers, without a scheduler's name anywhere.

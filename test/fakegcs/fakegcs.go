@@ -1,4 +1,4 @@
-// Package fakegcs plays the GCS of a Ray head, in the process and without a port: what it answers is
+// Package fakegcs plays the GCS of a Ray head, in the process and without a port of its own: what it answers is
 // set by the test, how it drains is Ray's way.
 package fakegcs
 

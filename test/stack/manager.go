@@ -16,11 +16,15 @@ import (
 
 // environment is how the manager finds the fake AWS; the credentials open nothing.
 func (s *Stack) environment() []string {
-	return []string{
+	env := []string{
 		"AWS_ENDPOINT_URL=" + s.awsURL, "AWS_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=AKIAFAKE", "AWS_SECRET_ACCESS_KEY=fake", "AWS_EC2_METADATA_DISABLED=true",
 		"KUBECONFIG=" + s.account,
 	}
+	if s.proxy != "" {
+		env = append(env, "ALL_PROXY="+s.proxy)
+	}
+	return env
 }
 
 // Manager is a running `capmgr run`.

@@ -44,6 +44,8 @@ type Options struct {
 	WithoutKubeRay bool
 	// WithoutKWOK leaves KWOK out, for tests that bring nodes of their own.
 	WithoutKWOK bool
+	// Proxy is the SOCKS5 proxy through which the manager reaches the heads of RayClusters; "" for none.
+	Proxy string
 	// Audit notes every request of capmgr's service account and what came of it, in AuditLog.
 	Audit bool
 }
@@ -60,6 +62,7 @@ type Stack struct {
 	AWS    *fakeaws.Admin
 
 	config     string
+	proxy      string
 	bin, share string
 	awsURL     string
 	account    string // kubeconfig of capmgr's service account
@@ -83,7 +86,7 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 			return nil, fmt.Errorf("%s is not built, run `make build fakeaws`: %w", name, err)
 		}
 	}
-	s := &Stack{bin: bin, share: share, Root: filepath.Dir(filepath.Dir(bin)), config: o.Config}
+	s := &Stack{bin: bin, share: share, Root: filepath.Dir(filepath.Dir(bin)), config: o.Config, proxy: o.Proxy}
 	if s.config == "" {
 		s.config = filepath.Join(s.Root, "deploy", "kind", "config.yaml")
 	}

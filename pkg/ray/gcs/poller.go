@@ -11,12 +11,14 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/proxy"
+
 	"github.com/capmgr/capmgr/pkg/ray/demand"
 )
 
 // Options are how a Poller asks. The zero value of each is its default.
 type Options struct {
-	Dial    Dialer                            // plain TCP
+	Dial    Dialer                            // TCP, through the proxy that ALL_PROXY names, if it names one
 	Now     func() time.Time                  // time.Now
 	Every   time.Duration                     // between two questions to one head; 3 s
 	Timeout time.Duration                     // of one question; 2 s
@@ -56,9 +58,7 @@ var ErrLeftAlone = errors.New("the head does not answer and is left alone for a 
 // NewPoller makes a poller; Start lets it ask.
 func NewPoller(o Options) *Poller {
 	if o.Dial == nil {
-		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		}
+		o.Dial = func(ctx context.Context, address string) (net.Conn, error) { return proxy.Dial(ctx, "tcp", address) }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
