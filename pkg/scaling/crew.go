@@ -165,7 +165,7 @@ func (c *crew) ask(leavers []*unit) (out []plan.Leaver) {
 			l := plan.Leaver{PodRef: plan.PodRef{Namespace: p.Namespace, Name: p.Name, UID: p.UID}, Unit: p.Unit, Bound: p.Node != "" && !p.Terminating}
 			if p.Ray != nil && p.Node != "" && !p.Terminating {
 				l.RayNode, l.Drain = p.Ray.ID, plan.DrainPreempt
-				if c.rank[u] == rankIdle {
+				if c.rank[u] == rankIdle || c.rank[u] == rankMust && c.fresh && !u.idleSince().IsZero() {
 					l.Drain = plan.DrainIdle
 				}
 			}

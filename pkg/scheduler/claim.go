@@ -135,7 +135,7 @@ func (d *decision) claimUnits(w *work) bool {
 	for w.grown < len(w.elastic) {
 		u := &w.elastic[w.grown]
 		free := cleared || d.granted(w.gang, u)
-		if u.spare && !free || !d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
+		if u.short || u.spare && !free || !d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
 			break
 		}
 		q := w.unit()

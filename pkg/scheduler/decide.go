@@ -431,6 +431,8 @@ func (d *decision) grow(queue *line, w *work) {
 	}
 	unit := &w.elastic[w.grown]
 	switch {
+	case unit.short:
+		return
 	case !d.wanted(w.gang, unit):
 		w.stopped = true
 		return

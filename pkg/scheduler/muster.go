@@ -1,7 +1,9 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +71,9 @@ func (m *muster) callUp(grp *snapshot.Group) {
 			need--
 		}
 	}
-	for _, unit := range unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node == "" && !p.Terminating }) {
+	waiting := unitsOf(g, grp.Name, func(p *snapshot.Pod) bool { return p.Node == "" && !p.Terminating })
+	slices.SortStableFunc(waiting, func(x, y []*snapshot.Pod) int { return -cmp.Compare(m.companions(x), m.companions(y)) })
+	for _, unit := range waiting {
 		if need > 0 {
 			m.missing = append(m.missing, unit...)
 			need -= len(unit)
@@ -86,6 +90,19 @@ func (m *muster) callUp(grp *snapshot.Group) {
 		}
 		m.absent[grp.Name] = need
 	}
+}
+
+// companions counts the running pods of the replica that a unit is of: those that it completes.
+func (m *muster) companions(unit []*snapshot.Pod) (n int) {
+	if unit[0].Unit == "" {
+		return 0
+	}
+	for _, p := range m.running {
+		if p.Group == unit[0].Group && p.Unit == unit[0].Unit {
+			n++
+		}
+	}
+	return n
 }
 
 // unitsOf splits the pods of a group that are kept into units, in the order of their first pods.

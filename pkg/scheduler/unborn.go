@@ -17,6 +17,7 @@ type unit struct {
 	nth      int  // the first of them among the group's replicas, from 0
 	unborn   bool // its pods do not exist yet: where they find a place, they are granted
 	spare    bool // beyond the wish: for room that nobody else has a use for
+	short    bool // some hosts of its replica do not exist yet: it waits for them
 }
 
 // mostHired is how many replicas a group grows by in one decision.
@@ -62,6 +63,11 @@ func (d *decision) letGo(w *work) {
 func (m *muster) unitOf(grp *snapshot.Group, pods []*snapshot.Pod) unit {
 	u := unit{group: grp.Name, pods: pods}
 	if w := grp.Workers; w != nil && m.gang.Scaler != snapshot.ScaledByNobody {
+		there := m.companions(pods)
+		u.short = there+len(pods) < w.Hosts
+		if there > 0 {
+			return u // its replica counts already
+		}
 		u.replicas, u.nth = 1, m.have(grp)
 		u.spare = m.gang.Scaler == snapshot.ScaledByCapmgr && u.nth >= max(w.Wish, w.Least, w.Floor(grp.Min))
 	}

@@ -23,6 +23,15 @@ func (w *world) cluster(name, queue string, priority int32, least, pods, wish in
 	return g
 }
 
+// hosts makes replicas of two hosts of a cluster's workers.
+func (w *world) hosts(g *snapshot.Gang) {
+	ws := g.Groups[0].Workers
+	ws.Hosts, ws.Replicas, ws.Least, ws.Wish = 2, (len(g.Members)+1)/2, 1, 2
+	for k, p := range g.Members {
+		p.Unit = fmt.Sprintf("replica-%d", k/2)
+	}
+}
+
 // said is the plan without what merely counts, and the cut-off hashes of names.
 func (w *world) said() []string {
 	var out []string
@@ -64,6 +73,30 @@ func TestWorkerGroupsFollowTheirGrants(t *testing.T) {
 				w.cluster("g", "q", train, 2, 2, 4, 0, 1)
 			},
 			[]string{"resize w of raycluster/default/g from 2 to 3: there is room for it"},
+		},
+		"AReplicaOfTwoHostsWaitsForBoth": {
+			"the second replica has one host so far: it is nothing to run on",
+			func(w *world) {
+				w.nodes(4, 1)
+				w.hosts(w.cluster("g", "q", train, 2, 3, 2, 0, 1))
+			},
+			nil,
+		},
+		"AndTakesBothTogether": {
+			"its other host has come",
+			func(w *world) {
+				w.nodes(4, 1)
+				w.hosts(w.cluster("g", "q", train, 2, 4, 2, 0, 1))
+			},
+			[]string{"bind g: g-2 to node-02, g-3 to node-03"},
+		},
+		"WhatBeganIsCompleted": {
+			"somebody bound one of its hosts: the other one is none too many, whatever the wish",
+			func(w *world) {
+				w.nodes(4, 1)
+				w.hosts(w.cluster("g", "q", train, 2, 4, 2, 0, 1, 2))
+			},
+			[]string{"bind g: g-3 to node-03"},
 		},
 		"HeldUntilItsPodsAppear": {
 			"it was granted four a moment ago: its room is not another's, and nothing is written twice",

@@ -182,14 +182,25 @@ func (b *builder) fill(g *snapshot.Gang, rc *rayv1.RayCluster, members []*snapsh
 	if g.Surge { // it borrows for as long as both clusters are there: the quota is the other's
 		g.NonPreemptible = false
 	}
-	if g.Suspended {
-		for _, p := range g.Members {
-			if !p.Terminating { // KubeRay will delete them
-				p.Terminating, p.Lingers = true, p.Node != ""
-			}
+	for _, p := range g.Members {
+		if !p.Terminating && (g.Suspended || named(g, p)) { // KubeRay will delete it
+			p.Terminating, p.Lingers = true, p.Node != ""
 		}
 	}
 	anyZone(g, rc.Annotations)
+}
+
+// named says whether the spec of its RayCluster has KubeRay delete a worker, with the other hosts of its
+// replica.
+func named(g *snapshot.Gang, p *snapshot.Pod) bool {
+	k := slices.IndexFunc(g.Groups, func(grp snapshot.Group) bool { return grp.Name == p.Group })
+	if k < 0 || g.Groups[k].Workers == nil || len(g.Groups[k].Workers.ToDelete) == 0 {
+		return false
+	}
+	list := g.Groups[k].Workers.ToDelete
+	return slices.Contains(list, p.Name) || p.Unit != "" && slices.ContainsFunc(g.Members, func(o *snapshot.Pod) bool {
+		return o.Unit == p.Unit && o.Group == p.Group && slices.Contains(list, o.Name)
+	})
 }
 
 // submitters are the RayJobs that will submit, or do, to a RayCluster that is not theirs.

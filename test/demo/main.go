@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/capmgr/capmgr/test/fakedashboard"
 	"github.com/capmgr/capmgr/test/localcluster"
 	"github.com/capmgr/capmgr/test/stack"
 )
@@ -56,12 +57,17 @@ func run(ctx context.Context, o options) error {
 		return nil
 	}
 	t := newTeller(os.Stdout)
-	s, err := bringUp(ctx, o, t)
+	dashboards, err := fakedashboard.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dashboards.Stop() }()
+	s, err := bringUp(ctx, o, t, dashboards.URL)
 	if err != nil {
 		t.end()
 		return interrupted(ctx, err)
 	}
-	newStory(s, t).tell(ctx)
+	newStory(s, t, dashboards).tell(ctx)
 	t.end()
 	keep := o.keep && t.failed() == 0 && ctx.Err() == nil
 	if !keep {
@@ -87,10 +93,11 @@ func run(ctx context.Context, o options) error {
 }
 
 // bringUp starts everything but tells it as part of the first step.
-func bringUp(ctx context.Context, o options, t *teller) (*stack.Stack, error) {
+func bringUp(ctx context.Context, o options, t *teller, dashboards string) (*stack.Stack, error) {
 	t.begin("Control plane, KubeRay, fake AWS and capmgr come up")
 	started := time.Now()
-	s, err := stack.Start(ctx, stack.Options{Dir: o.dir, Detached: o.keep, Progress: t.doing})
+	s, err := stack.Start(ctx, stack.Options{Dir: o.dir, Detached: o.keep, Progress: t.doing,
+		KubeRay: &localcluster.KubeRay{BatchScheduler: "kai-scheduler", Dashboards: dashboards}})
 	if err != nil {
 		return nil, err
 	}

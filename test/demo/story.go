@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/capmgr/capmgr/test/fakedashboard"
 	"github.com/capmgr/capmgr/test/stack"
 )
 
@@ -26,9 +27,13 @@ type story struct {
 	s        *stack.Stack
 	t        *teller
 	recorder *stack.Recorder
+
+	dashboards *fakedashboard.Server // of Ray's heads, which are played
 }
 
-func newStory(s *stack.Stack, t *teller) *story { return &story{s: s, t: t} }
+func newStory(s *stack.Stack, t *teller, dashboards *fakedashboard.Server) *story {
+	return &story{s: s, t: t, dashboards: dashboards}
+}
 
 // tell runs the chapters in order. After one that failed, the rest is not told: it stands on what
 // came before.
@@ -48,6 +53,7 @@ func (d *story) tell(ctx context.Context) {
 		{"RayCluster frugal costs more than its queue may", d.money},
 		{"Inference takes the only GPU whole, training comes back", d.inference},
 		{"In-queue preemption at the queue's limit", d.priority},
+		{"RayJob sweep grows and shrinks with the room of its queue", d.elastic},
 	}
 	for _, c := range chapters {
 		if c.name != "" {

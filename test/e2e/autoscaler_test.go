@@ -415,7 +415,7 @@ func (b *beside) showsOnlyClassA(t *testing.T) {
 	b.create(t, urgent)
 	b.awaitReady(t, "shown", "urgent", time.Minute)
 	b.wasWhole(t, "urgent", 3)
-	b.saysOnPods(t, "shown", plan.WaitingForQuota)
+	b.awaitVerdict(t, "shown", "shown", 20*time.Second, plan.WaitingForQuota) // without pods: it is suspended
 
 	if n := b.karpenter.Asked("shown"); n != 2 {
 		t.Errorf("%d nodes were bought for two GPUs", n)

@@ -153,8 +153,8 @@ func TestNodeNeverFits(t *testing.T) {
 		p.NodeSelector["e2e/promise"] = "kept"
 	}))
 	failed := s.awaitCondition(t, "liar", 1, v1alpha1.ConditionFailed, v1alpha1.ReasonNodeDidNotFit, 40*time.Second)
-	if !strings.Contains(failed.Message, "picky") {
-		t.Errorf("the failure does not name the pod: %s", failed.Message)
+	if !strings.Contains(failed.Message, "of group gpu") || !strings.Contains(failed.Message, "e2e/promise=kept") {
+		t.Errorf("the failure does not say what fits nowhere, and why: %s", failed.Message)
 	}
 	v := s.awaitVerdict(t, "liar", "picky", 20*time.Second, plan.NoNodeFits)
 	if v.Doing == "" || v.Advice == "" {

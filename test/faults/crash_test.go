@@ -162,7 +162,7 @@ var plays = map[string]play{
 			w.scaling("q", &v1alpha1.Scaling{MinGPUs: 2}, "a")
 		},
 		acts: map[time.Duration]func(*world){4 * time.Minute: cluster("train", 3, 2, 1, "")},
-		last: 5 * time.Minute, end: "2 of a, train runs with 3",
+		last: 5 * time.Minute, end: "3 of a, train runs with 4",
 	},
 	"restart-mid-drain: work comes while idle machines are on their way back": {
 		world: func(w *world) {
