@@ -21,7 +21,9 @@ func (e *Executor) remember(w *workerGroup, s plan.Resize, named []plan.Leaver) 
 			g.Named = append(g.Named, l.Name)
 		}
 		g.Named = slices.DeleteFunc(g.Named, func(name string) bool { return !slices.Contains(list, name) })
-		g.Moved(s.From, s.To, now)
+		if s.To > s.From || s.Shrinks(named) {
+			g.Moved(s.From, s.To, now)
+		}
 	})
 }
 

@@ -66,6 +66,12 @@ type Resize struct {
 	Because string  `json:"because"`       // for people
 }
 
+// Shrinks says whether who runs leaves. Workers that never found room are no loss, and may come back as soon
+// as there is some.
+func (r Resize) Shrinks(named []Leaver) bool {
+	return r.To < r.From && slices.ContainsFunc(named, func(l Leaver) bool { return l.Bound })
+}
+
 // Kind is "Resize".
 func (Resize) Kind() string { return "Resize" }
 

@@ -18,7 +18,8 @@ import (
 func (w *crewWorld) grantsOf(g *snapshot.Gang) []scaling.Grant {
 	drawn := w.grants[g.Name]
 	out := scaling.Grant{Gang: g.ID, Group: "w", Replicas: drawn.replicas}
-	if drawn.must {
+	if drawn.must { // for work that can wait for what they do
+		out.Grace = scaling.PreemptGrace
 		for _, p := range g.Members {
 			if p.Group == "w" && p.Node != "" && !p.Terminating && len(out.Leave) < 1 {
 				out.Leave = append(out.Leave, p.UID)

@@ -56,7 +56,9 @@ func (w *World) resize(s plan.Resize) error {
 	g.ScaleStrategy.WorkersToDelete = s.NewList(s.Leavers)
 	return w.remember(rc, v1alpha1.DesiredReplicasAnnotation, s.Name, s.To, s.Wish, func(r *ray.GroupRecord) {
 		r.Replicas = &s.To
-		r.Moved(s.From, s.To, w.Now)
+		if s.To > s.From || s.Shrinks(s.Leavers) {
+			r.Moved(s.From, s.To, w.Now)
+		}
 		r.Named = slices.DeleteFunc(r.Named, func(name string) bool { return slices.Contains(s.Gone, name) })
 		for _, l := range s.Leavers {
 			r.Named = append(r.Named, l.Name)
