@@ -14,7 +14,7 @@ const evictionWindow = 5 * time.Minute
 // evictFor makes room by evicting others, where the gang has the right to. See makeRoom.
 func (d *decision) evictFor(q *demand) bool {
 	g := q.gang
-	if g.NeverEvicts {
+	if g.NeverEvicts || q.elastic && g.Starting { // it starts with what it has, and grows when it runs
 		return false
 	}
 	if !g.EvictedAt.IsZero() && len(q.bind) == 0 && d.s.Now.Before(g.EvictedAt.Add(evictionWindow)) {
