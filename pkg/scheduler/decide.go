@@ -61,6 +61,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 	d.converge()
 	d.takeIn()
 	d.serve()
+	d.consolidate()
 	d.wind()
 	d.plan.Looks = d.room.looks
 	return d.plan

@@ -38,6 +38,7 @@ type room struct {
 	shelf    map[kind]*shelf
 	byKind   []*shelf // by their id
 	vacating []*slot  // usable slots that something is leaving
+	shut     *slot    // on which nothing is placed; nil: none
 
 	classes  classFitter           // nil: every slot has to be asked about
 	rev      uint64                // names the state of the room: equal only when nothing has changed
