@@ -107,12 +107,13 @@ type decision struct {
 
 // failure is what stood in the way of a shape of gang.
 type failure struct {
-	why   *misfits
-	pod   *snapshot.Pod // the first that found no place
-	found int           // pods before it that did
-	of    int
-	full  bool // nodes on their way were tried too
-	said  string
+	why    *misfits
+	pod    *snapshot.Pod // the first that found no place
+	found  int           // pods before it that did
+	of     int
+	full   bool // nodes on their way were tried too
+	owners int  // as many gangs had nodes to lend of by then
+	said   string
 }
 
 // text says how far the room reaches and what keeps the next pod away.
