@@ -538,6 +538,9 @@ func (d *decision) wind() {
 		for _, u := range o.Group.Unfit {
 			d.look(u.Until)
 		}
+		for _, r := range o.Group.Rejects {
+			d.look(r.Until)
+		}
 	}
 	d.tell()
 }
