@@ -52,7 +52,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 		struck:    map[snapshot.GangID]int{},
 		unfit:     map[string][]snapshot.Unfit{},
 		hopeless:  map[string]*failure{},
-		powerless: map[rights]bool{},
+		powerless: map[rights]string{},
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain, dr.world.spent)
 	d.ledger.divideAll(d.room.total())
@@ -85,6 +85,7 @@ type decision struct {
 	struck       map[snapshot.GangID]int  // how many of those for no other gang's sake
 	spentVictims int
 	evictions    []plan.Step
+	keptAsked    int // how often it was asked who is kept by disruption budgets
 
 	ends         []*muster // that run and are known to end, in that order; see endings
 	knowsEndings bool
@@ -100,7 +101,7 @@ type decision struct {
 	// Room only shrinks in the course of a decision, but where something is given up. So whatever is
 	// like a gang that failed before it fails too, and need not be tried.
 	hopeless  map[string]*failure // by shape: no room, there or coming
-	powerless map[rights]bool     // no room by eviction either
+	powerless map[rights]string   // no room by eviction either; see decision.kept
 	freed     int                 // how often something was given up
 }
 
