@@ -286,8 +286,10 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
 		v.ETA = b.refused.Until
 	case b.denied != nil:
-		b.demand.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
-		v.ETA = b.denied.Until
+		b.demand.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when more may be bought"})
+		if v.ETA = b.denied.Until; !v.ETA.IsZero() {
+			v.Doing = "Buying when an hour has passed since earlier purchases"
+		}
 		b.d.look(b.denied.Until)
 	case b.rejected != nil:
 		r := b.rejected.Group.Rejected(class[0].Class)

@@ -121,6 +121,8 @@ func (f *failure) text() string {
 	case f.said != "":
 	case f.of == 1:
 		f.said = f.why.text()
+	case f.found == 0:
+		f.said = fmt.Sprintf("there is room for none of %s; for the first, of group %s, %s", pods(f.of), f.pod.Group, f.why.text())
 	default:
 		f.said = fmt.Sprintf("there is room for %d of %s; for the next, of group %s, %s", f.found, pods(f.of), f.pod.Group, f.why.text())
 	}
@@ -494,7 +496,7 @@ func (d *decision) evictionOf(g *snapshot.Gang) string {
 		if e.Whole {
 			return "it is being evicted as a whole " + e.Because
 		}
-		return fmt.Sprintf("%s of it are being evicted %s", pods(len(e.Pods)), e.Because)
+		return fmt.Sprintf("%s of it %s being evicted %s", pods(len(e.Pods)), are(len(e.Pods)), e.Because)
 	}
 	return ""
 }

@@ -50,8 +50,8 @@ func (d *decision) evictFor(q *demand, f *failure) bool {
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	q.said.Reason = plan.WaitingForPreemption
-	q.said.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.count()), others(steps), wait(len(q.pods)))
-	q.said.Doing = "Evicting them, and binding as soon as their room is free"
+	q.said.Message = fmt.Sprintf("%s of %s %s being evicted for it; %s", pods(e.count()), others(steps), are(e.count()), wait(len(q.pods)))
+	q.said.Doing = "Binding as soon as their room is free"
 	return true
 }
 

@@ -96,9 +96,9 @@ func (m *misfits) text() string {
 		case best.has == 0:
 			return "no node has " + d.any() + " free"
 		case why == tooSmall[d]:
-			return fmt.Sprintf("the largest node, %s, has %s of %s that it needs", best.node, d.number(best.has), d.amount(wants))
+			return fmt.Sprintf("the largest node, %s, has %s of the %s that it needs", best.node, d.number(best.has), d.amount(wants))
 		default:
-			return fmt.Sprintf("the nearest node, %s, has %s of %s free that it needs", best.node, d.number(best.has), d.amount(wants))
+			return fmt.Sprintf("node %s, which comes nearest, has %s free of the %s that it needs", best.node, d.number(best.has), d.amount(wants))
 		}
 	}
 	return fmt.Sprintf("%d of %s: %s", n, nodes1(of), why)
@@ -117,7 +117,7 @@ func (d dimension) amount(v int64) string {
 	case cpu:
 		return snapshot.CPU(v)
 	}
-	return snapshot.Memory(v)
+	return snapshot.Memory(v) + " of memory"
 }
 
 // number prints so much of a resource where amount follows.

@@ -265,7 +265,7 @@ func (w *work) progress() {
 	case rest == 0 && have == 1:
 		v.Message = "its pod is bound"
 	case rest == 0:
-		v.Message = fmt.Sprintf("all %s are bound", pods(have))
+		v.Message = fmt.Sprintf("its %s are bound", pods(have))
 	case rest == w.making:
 		v.Message = fmt.Sprintf("%d of %s are bound; there is room for the others, and they are being made", have, pods(have+rest))
 	default:
