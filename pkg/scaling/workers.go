@@ -27,7 +27,7 @@ func (c *change) step() (plan.Step, time.Time) {
 	}
 	r := plan.Resize{Gang: plan.OwnerOf(c.gang), Cluster: plan.Of(c.gang.Cluster), Group: c.ref(),
 		From: c.workers.Replicas, To: c.workers.Replicas, Wish: c.workers.Wish, Min: c.group.Min, OldList: c.workers.ToDelete, Gone: c.workers.Named}
-	due := c.resize(&r)
+	due := sooner(c.resize(&r), c.surplusDue())
 	if r.From == r.To && len(r.Gone) == 0 {
 		if !c.adopts() {
 			return nil, due
@@ -132,17 +132,37 @@ func (c *change) target() (to int, because string) {
 	return max(to, least), because
 }
 
-// surplus counts replicas beyond the wish that idle.
+// surplus counts replicas beyond the wish that have idled for long enough.
 func (c *change) surplus() (n int) {
-	if !c.gang.Opportunistic || c.gang.Heard == nil || !c.gang.Heard.Fresh || c.gang.Heard.Waiting {
-		return 0
-	}
-	for _, u := range unitsOf(c.gang, c.group.Name) {
-		if since := u.idleSince(); !since.IsZero() && c.now.Sub(since) >= surplusIdle {
+	for _, since := range c.spares() {
+		if c.now.Sub(since) >= surplusIdle {
 			n++
 		}
 	}
 	return max(0, min(n, c.workers.Replicas-c.workers.Wish))
+}
+
+// surplusDue is when the next of them will have; zero for never.
+func (c *change) surplusDue() (due time.Time) {
+	for _, since := range c.spares() {
+		if at := since.Add(surplusIdle); at.After(c.now) {
+			due = sooner(due, at)
+		}
+	}
+	return due
+}
+
+// spares are since when replicas idle of a group that has some beyond the wish.
+func (c *change) spares() (idle []time.Time) {
+	if !c.gang.Opportunistic || c.gang.Heard == nil || !c.gang.Heard.Fresh || c.gang.Heard.Waiting || c.workers.Replicas <= c.workers.Wish {
+		return nil
+	}
+	for _, u := range unitsOf(c.gang, c.group.Name) {
+		if since := u.idleSince(); !since.IsZero() {
+			idle = append(idle, since)
+		}
+	}
+	return idle
 }
 
 // ceiling moves what Ray's autoscaler may grow to.

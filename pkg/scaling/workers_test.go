@@ -154,7 +154,12 @@ func TestGrantsBecomeReplicas(t *testing.T) {
 		"NotIdleEverywhere": {"one works", with(newTeam(3, 1, 8).pods("a idle", "b idle", "c"), func(m team) { m.IdleAfter = time.Minute }), 3, nil, "", 0},
 		"IdleButWaiting":    {"it waits for room that may come", with(newTeam(2, 1, 8).pods("a idle", "b idle"), func(m team) { m.IdleAfter = time.Minute; m.Heard.Waiting = true }), 2, nil, "", 0},
 		"IdleOnceUponATime": {"silence is not idleness", with(newTeam(2, 1, 8).pods("a idle", "b idle"), func(m team) { m.IdleAfter = time.Minute; m.Heard.Fresh = false }), 2, nil, "", 0},
-		"Surplus":           {"what was taken beyond the wish goes when it idles", with(newTeam(4, 1, 8).pods("a", "b idle", "c idle", "d idle"), func(m team) { m.w.Wish = 3; m.Opportunistic = true }), 4, nil, "4>3 -b(idle)", 0},
+		"SurplusSoon": {"what has idled for a minute is looked at again in another", with(newTeam(4, 1, 8).pods("a", "b", "c", "d idle"), func(m team) {
+			m.w.Wish = 3
+			m.Opportunistic = true
+			m.Members[3].Ray.IdleSince = noon.Add(-time.Minute)
+		}), 4, nil, "", time.Minute},
+		"Surplus": {"what was taken beyond the wish goes when it idles", with(newTeam(4, 1, 8).pods("a", "b idle", "c idle", "d idle"), func(m team) { m.w.Wish = 3; m.Opportunistic = true }), 4, nil, "4>3 -b(idle)", 0},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -6,29 +6,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
-	"github.com/capmgr/capmgr/pkg/execute"
-	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray"
-	"github.com/capmgr/capmgr/pkg/ray/gcs"
-	"github.com/capmgr/capmgr/pkg/scaling"
-	"github.com/capmgr/capmgr/pkg/snapshot"
-	"github.com/capmgr/capmgr/pkg/state"
 	"github.com/capmgr/capmgr/test/localcluster"
 	"github.com/capmgr/capmgr/test/stack"
 )
@@ -66,8 +56,8 @@ inside = PlacementGroupSchedulingStrategy(placement_group=pg)
 print("sum", sum(ray.get([work.options(scheduling_strategy=inside).remote(n) for n in range(4)])), flush=True)
 `
 
-// The bind of the gang is the running manager's. That a worker group grows and shrinks is granted by hand
-// here, on a mirror and an executor beside it: when the decision grants, granting is all that goes.
+// A cluster that takes whatever room there is grows by the one worker that the rest of a placement group
+// needs, and gives it back when it has idled: capmgr hears of both from Ray's own head.
 func TestRealRayCluster(t *testing.T) {
 	bin := os.Getenv("CAPMGR_RAY")
 	if bin == "" {
@@ -92,33 +82,29 @@ func TestRealRayCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removePods(t, s, rc) })
-	d := newDirector(t, s)
 
-	d.await(t, 3*time.Minute, "the cluster to be ready", nil, func(now *rayv1.RayCluster, _ *snapshot.Gang) bool {
+	await(t, s, 3*time.Minute, "the cluster to be ready", func(now *rayv1.RayCluster, _ []corev1.Pod) bool {
 		return now.Status.State == rayv1.Ready //nolint:staticcheck // what kubectl shows
 	})
 	out := runInHead(t, s, bin)
-	waiting := func(g *snapshot.Gang) bool { return g != nil && g.Heard != nil && g.Heard.Fresh && g.Heard.Waiting }
-	d.await(t, 2*time.Minute, "the placement group to be heard of", nil, func(_ *rayv1.RayCluster, g *snapshot.Gang) bool {
-		asked := g != nil && len(g.Groups) > 1 && g.Groups[1].Workers.Asked != nil && *g.Groups[1].Workers.Asked == 2
-		return waiting(g) && asked
-	})
 	began := time.Now()
-	d.await(t, 3*time.Minute, "the program to have its four GPUs", ptr.To(2), func(*rayv1.RayCluster, *snapshot.Gang) bool {
+	await(t, s, 2*time.Minute, "the placement group to be heard of, and a second worker to be granted", func(now *rayv1.RayCluster, _ []corev1.Pod) bool {
+		return *now.Spec.WorkerGroupSpecs[0].Replicas == 2 && strings.Contains(out(), "asked")
+	})
+	t.Logf("from the program's start to the grant: %s", time.Since(began).Round(time.Second))
+	await(t, s, 3*time.Minute, "the program to have its four GPUs", func(*rayv1.RayCluster, []corev1.Pod) bool {
 		return strings.Contains(out(), "sum 14")
 	})
-	t.Logf("from the grant to the program's end: %s", time.Since(began).Round(time.Second))
+	t.Logf("from the program's start to its end: %s", time.Since(began).Round(time.Second))
 
-	// The program has ended: both workers idle. One is asked to leave, ends itself, and is named.
-	d.await(t, 2*time.Minute, "the workers to idle", nil, func(_ *rayv1.RayCluster, g *snapshot.Gang) bool {
-		return g != nil && len(d.idle(g)) == 2
-	})
+	// The program has ended, and both workers idle. The one beyond the wish is asked to leave, ends itself, and
+	// is named.
 	began = time.Now()
-	d.await(t, 2*time.Minute, "one worker to be gone", ptr.To(1), func(now *rayv1.RayCluster, g *snapshot.Gang) bool {
+	await(t, s, 5*time.Minute, "one worker to be gone", func(now *rayv1.RayCluster, workers []corev1.Pod) bool {
 		w := now.Spec.WorkerGroupSpecs[0]
-		return *w.Replicas == 1 && len(w.ScaleStrategy.WorkersToDelete) == 0 && g != nil && len(workers(g)) == 1
+		return *w.Replicas == 1 && len(w.ScaleStrategy.WorkersToDelete) == 0 && len(workers) == 1
 	})
-	t.Logf("from the grant to the worker's end: %s", time.Since(began).Round(time.Second))
+	t.Logf("from the program's end to the worker's: %s", time.Since(began).Round(time.Second))
 }
 
 func startStack(t *testing.T) *stack.Stack {
@@ -262,100 +248,23 @@ func removePods(t *testing.T, s *stack.Stack, rc *rayv1.RayCluster) {
 	t.Error("pods are left over after a minute")
 }
 
-// director grants by hand.
-type director struct {
-	s        *stack.Stack
-	mirror   *state.Mirror
-	poller   *gcs.Poller
-	executor *execute.Executor
-}
-
-func newDirector(t *testing.T, s *stack.Stack) *director {
-	t.Helper()
-	d := &director{s: s, mirror: state.New(&v1alpha1.Config{SchedulerNames: v1alpha1.DefaultSchedulerNames()})}
-	d.poller = gcs.NewPoller(gcs.Options{Every: time.Second, Changed: func(uid string) {
-		if a, ok := d.poller.Last(uid); ok {
-			d.mirror.Hear(uid, a)
-		}
-	}})
-	d.executor = &execute.Executor{Kube: s.Kube, Client: s.Client, Mirror: d.mirror, Heads: d.poller,
-		Observe: func(context.Context) error { return nil }, Events: record.NewFakeRecorder(1000), Log: logr.Discard(), Now: time.Now}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- d.poller.Start(ctx) }()
-	core := informers.NewSharedInformerFactory(s.Kube, 0)
-	if _, err := core.Core().V1().Pods().Informer().AddEventHandler(d.mirror.Pods()); err != nil {
-		t.Fatal(err)
-	}
-	core.Start(ctx.Done())
-	core.WaitForCacheSync(ctx.Done())
-	t.Cleanup(func() {
-		d.executor.Wait()
-		cancel()
-		core.Shutdown()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
-// await waits for something while so many replicas are granted; nil: none that differ from what there is.
-func (d *director) await(t *testing.T, most time.Duration, what string, granted *int, done func(*rayv1.RayCluster, *snapshot.Gang) bool) {
+// await waits for something of the cluster and its workers.
+func await(t *testing.T, s *stack.Stack, most time.Duration, what string, done func(*rayv1.RayCluster, []corev1.Pod) bool) {
 	t.Helper()
 	awaitFor(t, most, what, func() error {
 		rc := &rayv1.RayCluster{}
-		if err := d.s.Client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "real"}, rc); err != nil {
+		if err := s.Client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "real"}, rc); err != nil {
 			return err
 		}
-		d.mirror.RayClusters().OnUpdate(nil, rc)
-		snap := d.mirror.Snapshot(time.Now())
-		var targets []gcs.Target
-		for _, h := range d.mirror.Heads() {
-			targets = append(targets, gcs.Target{UID: h.UID, Name: h.Name, Address: h.Address})
+		workers := &corev1.PodList{}
+		if err := s.Client.List(t.Context(), workers, client.MatchingLabels{ray.ClusterLabel: "real", ray.NodeTypeLabel: "worker"}); err != nil {
+			return err
 		}
-		d.poller.Watch(targets)
-		var g *snapshot.Gang
-		if len(snap.Gangs) > 0 {
-			g = snap.Gangs[0]
-		}
-		if done(rc, g) {
+		if done(rc, workers.Items) {
 			return nil
 		}
-		if granted != nil && g != nil {
-			steps, _ := scaling.WorkerSteps(snap, []scaling.Grant{{Gang: g.ID, Group: "gpu", Replicas: *granted, Because: "by hand"}})
-			if err := d.executor.Execute(t.Context(), &plan.Plan{Steps: steps}); err != nil {
-				return err
-			}
-		}
-		return fmt.Errorf("cluster %s, gang %s", statusOf(rc), gangOf(g))
+		w := rc.Spec.WorkerGroupSpecs[0]
+		return fmt.Errorf("%d replicas, to delete %v, %d workers; %+v, verdict %s", *w.Replicas, w.ScaleStrategy.WorkersToDelete, len(workers.Items),
+			rc.Status, rc.Annotations[v1alpha1.VerdictAnnotation])
 	})
-}
-
-func statusOf(rc *rayv1.RayCluster) string {
-	return fmt.Sprintf("%+v, verdict %s", rc.Status, rc.Annotations[v1alpha1.VerdictAnnotation])
-}
-
-func gangOf(g *snapshot.Gang) string {
-	if g == nil {
-		return "none"
-	}
-	var pods []string
-	for _, p := range g.Members {
-		pods = append(pods, fmt.Sprintf("%s on %q %+v", p.Name, p.Node, p.Ray))
-	}
-	return fmt.Sprintf("heard %+v, %v", g.Heard, pods)
-}
-
-func workers(g *snapshot.Gang) (out []*snapshot.Pod) {
-	for _, p := range g.Members {
-		if p.Group == "gpu" {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-func (d *director) idle(g *snapshot.Gang) []*snapshot.Pod {
-	return slices.DeleteFunc(workers(g), func(p *snapshot.Pod) bool { return p.Ray == nil || p.Ray.IdleSince.IsZero() })
 }
