@@ -35,14 +35,15 @@ func (d *decision) kept(q *demand, f *failure) string {
 	}
 	d.keptAsked++
 	e := &eviction{d: d, demand: q}
-	contested := q.need
+	var contested snapshot.Resources
 	if f != nil {
 		contested = f.pod.Request
-	} else if b := d.ledger.within(q.gang, q.need); b != nil && b.reason == plan.WaitingForQuota {
+	} else {
+		if b := d.ledger.within(q.gang, q.need); b == nil || b.reason != plan.WaitingForQuota {
+			return "" // no eviction helps
+		}
 		_, dim := e.limited()
 		contested = e.only(dim)
-	} else {
-		return "" // no eviction helps
 	}
 	list := d.stock().guarded
 	for _, m := range list[:min(len(list), keptLooked)] {
