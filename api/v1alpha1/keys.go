@@ -52,7 +52,7 @@ const (
 	// gang has only grown. Written by capmgr only.
 	BoundMinimumAnnotation = "capmgr.io/bound-minimum"
 	// DesiredReplicasAnnotation, on a RayCluster, keeps the replicas that the user
-	// wished for, "group=n,group=n", while capmgr grants fewer.
+	// wished for, "group=n,group=n", while capmgr grants fewer, or more.
 	DesiredReplicasAnnotation = "capmgr.io/desired-replicas"
 	// DesiredMaxReplicasAnnotation, on a RayCluster with in-tree autoscaling, keeps
 	// the user's maxReplicas, "group=n,group=n", while capmgr holds them lower.

@@ -32,7 +32,7 @@ const (
 // bindAll binds gangs in the order of the plan. Each is reserved whole before any of its pods is
 // bound; a gang that cannot be reserved any more is left out and decided anew. Pods that were refused
 // before go first: if they are refused again, there is nothing to take back.
-func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
+func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind, p *plan.Plan) error {
 	results := make([]bindResult, len(binds))
 	for k, b := range binds {
 		if e.reserve(b) {
@@ -61,7 +61,9 @@ func (e *Executor) bindAll(ctx context.Context, binds []plan.Bind) error {
 			errs = append(errs, e.repair(ctx, r))
 		default:
 			delete(e.refusals, r.bind.Gang.Gang())
-			e.Mirror.ForgetEviction(r.bind.Gang.Gang())
+			if !p.EvictsFor(r.bind.Gang) {
+				e.Mirror.ForgetEviction(r.bind.Gang.Gang())
+			}
 			e.announce(r.bind)
 		}
 	}

@@ -107,7 +107,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 			errs = append(errs, fmt.Errorf("execute plan %d: no executor for a %s step", p.Rev, step.Kind()))
 		}
 	}
-	errs = append(errs, e.evictAll(ctx, evictions), e.bindAll(ctx, binds))
+	errs = append(errs, e.evictAll(ctx, evictions), e.bindAll(ctx, binds, p))
 	for _, group := range slices.Sorted(maps.Keys(terminate)) {
 		e.terminate(ctx, group, terminate[group])
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/capmgr/capmgr/pkg/ray"
 )
 
-// remember is what the RayCluster shall say of a resize: the user's wish while it is not met, and
+// remember is what the RayCluster shall say of a resize: the user's wish while the number is another, and
 // what capmgr wrote.
 func (e *Executor) remember(w *workerGroup, s plan.Resize, named []plan.Leaver) (map[string]string, error) {
 	list := s.NewList(named)
@@ -48,7 +48,7 @@ func (e *Executor) note(w *workerGroup, annotation, group string, to, own int, c
 		return nil, err
 	}
 	delete(wishes, group)
-	if to < own {
+	if to != own {
 		wishes[group] = own
 	}
 	g := record[group]

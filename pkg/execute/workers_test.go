@@ -239,7 +239,8 @@ func TestResize(t *testing.T) {
 		play   func(*stage)
 		want   outcome
 	}{
-		"Grow": {"up to what is granted; the wish is kept while it is not met", rayCluster(2), nil, resize(2, 3), nil, outcome{Replicas: 3, Wish: "w=4"}},
+		"Grow":       {"up to what is granted; the wish is kept while it is not met", rayCluster(2), nil, resize(2, 3), nil, outcome{Replicas: 3, Wish: "w=4"}},
+		"GrowBeyond": {"the wish is kept while there is more, too: what is beyond it goes when it idles", rayCluster(4), nil, resize(4, 6), nil, outcome{Replicas: 6, Wish: "w=4"}},
 		"GrowAll": {"a wish that is met is not kept", rayCluster(2, func(rc *rayv1.RayCluster) {
 			rc.Annotations = map[string]string{v1alpha1.DesiredReplicasAnnotation: "other=2,w=4"}
 		}), nil, all, nil, outcome{Replicas: 4, Wish: "other=2"}},

@@ -8,6 +8,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -41,6 +42,22 @@ type Step interface {
 	Kind() string
 	// String is the step in one line for people; equal steps print equal lines.
 	String() string
+}
+
+// EvictsFor says whether others leave for a gang. One whose minimum is bound in the same plan has not used
+// what they leave yet.
+func (p *Plan) EvictsFor(gang Owner) bool {
+	return slices.ContainsFunc(p.Steps, func(step Step) bool {
+		switch s := step.(type) {
+		case Evict:
+			return s.For == gang
+		case Suspend:
+			return s.For == gang
+		case Resize:
+			return slices.Contains(s.For, gang)
+		}
+		return false
+	})
 }
 
 // MarshalJSON writes each step with its kind beside its fields.

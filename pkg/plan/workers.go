@@ -53,7 +53,7 @@ type Resize struct {
 
 	From int `json:"from"`
 	To   int `json:"to"`
-	Wish int `json:"wish"` // the user's own replicas, remembered while To is lower
+	Wish int `json:"wish"` // the user's own replicas, remembered while To is another number
 
 	Min      int       `json:"min"` // pods of the group that keep running, whoever leaves
 	Leavers  []Leaver  `json:"leavers,omitempty"`

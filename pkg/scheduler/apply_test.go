@@ -92,7 +92,7 @@ func apply(s *snapshot.Snapshot, p *plan.Plan) *snapshot.Snapshot {
 				g.EvictedAt = out.Now
 			}
 		case plan.Bind:
-			if g := gangs[st.Gang.UID]; g != nil {
+			if g := gangs[st.Gang.UID]; g != nil && !p.EvictsFor(st.Gang) {
 				g.EvictedAt = time.Time{}
 			}
 			for _, a := range st.Assignments {

@@ -13,6 +13,7 @@ type precedence int
 
 const (
 	cleared  precedence = iota // others were evicted for it
+	resumed                    // it was let go on a moment ago, and its pods are being made
 	hole                       // it runs, and lost members
 	promised                   // workers of it were granted a moment ago
 	paid                       // nodes were bought for it
@@ -21,8 +22,10 @@ const (
 
 func (w *work) claim() precedence {
 	switch {
-	case !w.gang.EvictedAt.IsZero() || !w.gang.ResumedAt.IsZero() && !w.whole():
+	case !w.gang.EvictedAt.IsZero():
 		return cleared
+	case !w.gang.ResumedAt.IsZero() && !w.whole():
+		return resumed
 	case !w.whole() && len(w.running) > 0:
 		return hole
 	case w.granted:
@@ -44,7 +47,7 @@ func (d *decision) serveClaim(queue *line, w *work) {
 		}
 		d.grow(queue, w)
 		return
-	case w.claim() == cleared:
+	case w.claim() <= resumed:
 		d.place(w.base())
 	case !d.claimRoom(w.base()) || w.holds:
 		queue.push(w.waiting())

@@ -15,7 +15,7 @@ const evictionWindow = 5 * time.Minute
 // the way of it; nil: a limit does.
 func (d *decision) evictFor(q *demand, f *failure) bool {
 	g := q.gang
-	if g.NeverEvicts {
+	if g.NeverEvicts || q.elastic && g.Starting { // it starts with what it has, and grows when it runs
 		return false
 	}
 	if !g.EvictedAt.IsZero() && len(q.bind) == 0 && d.s.Now.Before(g.EvictedAt.Add(evictionWindow)) {

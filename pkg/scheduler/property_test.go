@@ -107,6 +107,62 @@ func TestNoGangWaitsBesideRoomForIt(t *testing.T) {
 	})
 }
 
+// TestNobodyIsEvictedInVain: whoever others are evicted for gets its place as soon as they have gone, by the
+// next decision.
+func TestNobodyIsEvictedInVain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawSnapshot(t)
+		p := scheduler.Decide(s, tolerance{})
+		served := beneficiaries(p)
+		if len(served) == 0 {
+			return
+		}
+		next := scheduler.Decide(withoutLeaving(apply(s, p)), tolerance{})
+		for _, b := range stepsOf[plan.Bind](next) {
+			delete(served, b.Gang.UID)
+		}
+		for _, r := range stepsOf[plan.Resume](next) {
+			delete(served, r.Gang.UID)
+		}
+		for _, r := range stepsOf[plan.Resize](next) {
+			if r.To > r.From {
+				delete(served, r.Gang.UID)
+			}
+		}
+		for _, gang := range served {
+			t.Fatalf("others were evicted for %s, and it gets nothing:\n%s\nthen:\n%s", gang, printed(p), printed(next))
+		}
+	})
+}
+
+// beneficiaries are those for whom others leave, by UID.
+func beneficiaries(p *plan.Plan) map[string]plan.Owner {
+	out := map[string]plan.Owner{}
+	for _, e := range stepsOf[plan.Evict](p) {
+		if e.For.UID != "" {
+			out[e.For.UID] = e.For
+		}
+	}
+	for _, r := range stepsOf[plan.Resize](p) {
+		for _, o := range r.For {
+			out[o.UID] = o
+		}
+	}
+	return out
+}
+
+// withoutLeaving is a snapshot in which all that are on their way out have gone.
+func withoutLeaving(s *snapshot.Snapshot) *snapshot.Snapshot {
+	leaves := func(p *snapshot.Pod) bool { return p.Terminating }
+	for _, g := range s.Gangs {
+		g.Members = slices.DeleteFunc(g.Members, leaves)
+	}
+	for _, n := range s.Nodes {
+		n.Pods = slices.DeleteFunc(n.Pods, leaves)
+	}
+	return s
+}
+
 // placesFor finds nodes for all that a gang lacks of its minimum, first fit, or returns nil.
 func placesFor(before, s *snapshot.Snapshot, p *plan.Plan, gang plan.Owner) []string {
 	booked := map[string]bool{}

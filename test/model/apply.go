@@ -61,7 +61,7 @@ func (w *World) Apply(p *plan.Plan) error {
 	}
 	for _, step := range p.Steps {
 		if s, ok := step.(plan.Bind); ok {
-			broken = append(broken, w.bind(s))
+			broken = append(broken, w.bind(p, s))
 		}
 	}
 	for _, step := range p.Steps {
@@ -221,7 +221,7 @@ func condition(kind string, is bool, reason, message string) metav1.Condition {
 }
 
 // bind puts all pods of the step on their nodes, or none.
-func (w *World) bind(b plan.Bind) error {
+func (w *World) bind(p *plan.Plan, b plan.Bind) error {
 	for _, a := range b.Assignments {
 		p := w.pods[types.NamespacedName{Namespace: a.Namespace, Name: a.Pod}]
 		if p == nil || string(p.UID) != a.UID {
@@ -243,7 +243,9 @@ func (w *World) bind(b plan.Bind) error {
 		broken = append(broken, w.checkBind(p))
 		w.putPod(p)
 	}
-	w.mirror.ForgetEviction(b.Gang.Gang())
+	if !p.EvictsFor(b.Gang) {
+		w.mirror.ForgetEviction(b.Gang.Gang())
+	}
 	return errors.Join(append(broken, w.checkGang(b), w.checkLimits(b))...)
 }
 

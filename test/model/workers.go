@@ -106,7 +106,7 @@ func (w *World) remember(rc *rayv1.RayCluster, annotation, group string, to, own
 	if err != nil {
 		return err
 	}
-	if delete(counts, group); to < own {
+	if delete(counts, group); to != own {
 		counts[group] = own
 	}
 	r := record[group]
