@@ -36,17 +36,41 @@ func (w *work) claim() precedence {
 	return nobody
 }
 
-// serveClaim gives a gang what it has a claim on. For what it still lacks it waits its turn.
-func (d *decision) serveClaim(queue *line, w *work) {
-	d.hear(w.muster)
+// serveClaims gives gangs what they have a claim on, in the order of their claims. Those for which others were
+// evicted take one unit each in turn: what was left for one is not to go to another that wants more.
+func (d *decision) serveClaims(queue *line, claimed []*work) {
+	for len(claimed) > 0 {
+		var again []*work
+		for _, w := range claimed {
+			if d.tired() {
+				return
+			}
+			if d.serveClaim(queue, w) {
+				again = append(again, w)
+			}
+		}
+		claimed = again
+	}
+}
+
+// serveClaim gives a gang what it has a claim on, or the next of it: then it returns true. For what it still
+// lacks it waits its turn.
+func (d *decision) serveClaim(queue *line, w *work) (more bool) {
+	if w.grown == 0 {
+		d.hear(w.muster)
+	}
 	switch {
 	case w.whole():
+		had := w.grown
 		if d.claimUnits(w) { // what nobody needs any more is given up before the others are served
 			d.track(w, nil)
 			d.placed(w)
 		}
+		if w.claim() == cleared && w.grown > had && w.next == nil {
+			return true
+		}
 		d.grow(queue, w)
-		return
+		return false
 	case w.claim() <= resumed:
 		d.place(w.base())
 	case !d.claimRoom(w.base()) || w.holds:
@@ -56,6 +80,7 @@ func (d *decision) serveClaim(queue *line, w *work) {
 		d.claimUnits(w)
 		d.grow(queue, w)
 	}
+	return false
 }
 
 // claimRoom gives a gang what it has a claim on. It returns false where that is not enough: to buy or to
@@ -129,7 +154,7 @@ func (d *decision) trade(w *work) bool {
 // from for it, what was granted it a moment ago, and what stands free of the nodes that were bought for
 // it. It returns false where units are left that it may have more for.
 func (d *decision) claimUnits(w *work) bool {
-	cleared := !w.gang.EvictedAt.IsZero()
+	cleared := !w.gang.EvictedAt.IsZero() && w.whole() // else it was for its minimum
 	if len(w.bookings) == 0 && !cleared && !w.granted || d.shrinks(w) || d.ledger.admits(w.gang) != nil {
 		return false
 	}
@@ -137,8 +162,10 @@ func (d *decision) claimUnits(w *work) bool {
 	defer func() { d.room.own = nil }()
 	for w.grown < len(w.elastic) {
 		u := &w.elastic[w.grown]
-		free := cleared || d.granted(w.gang, u)
-		if u.short || u.spare && !free || !d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
+		granted := d.granted(w.gang, u)
+		free := cleared || granted
+		if u.short || u.spare && !granted || // nobody is evicted for that
+			!d.wanted(w.gang, u) || !free && len(w.bookings) == 0 {
 			break
 		}
 		q := w.unit()
@@ -152,6 +179,9 @@ func (d *decision) claimUnits(w *work) bool {
 			return false
 		}
 		w.note(q, true)
+		if cleared {
+			break
+		}
 	}
 	return true
 }

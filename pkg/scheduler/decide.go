@@ -287,14 +287,11 @@ func (d *decision) serveThose(these func(*muster) bool) {
 		}
 	}
 	slices.SortStableFunc(claimed, func(a, b *work) int {
-		return cmp.Or(cmp.Compare(a.claim(), b.claim()), cmp.Compare(b.gang.Priority, a.gang.Priority),
+		return cmp.Or(cmp.Compare(a.claim(), b.claim()), falseFirst(a.whole(), b.whole()), cmp.Compare(b.gang.Priority, a.gang.Priority),
 			a.gang.Created.Compare(b.gang.Created), cmp.Compare(a.gang.ID, b.gang.ID))
 	})
-	for _, w := range claimed {
-		if d.tired() {
-			return
-		}
-		d.serveClaim(queue, w)
+	if d.serveClaims(queue, claimed); d.tired() {
+		return
 	}
 	for _, a := range d.ledger.all {
 		if len(a.waiting) > 0 {
