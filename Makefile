@@ -80,9 +80,9 @@ test-unit: ## run the tests that need no control plane
 	  | grep -v -E '$(MODULE)/test/(localcluster|stack)( |:|$$)' | cut -d : -f 1)
 
 .PHONY: test-properties
-test-properties: ## check the properties of decisions on 200,000 random clusters
+test-properties: ## check the properties of decisions on 250,000 random clusters
 	@$(say) test 'properties of decisions'
-	@go test -race -timeout 30m ./pkg/scheduler -run 'TestDecision|TestNoGang' -rapid.checks=50000
+	@go test -race -timeout 30m ./pkg/scheduler -run 'TestDecision|TestNoGang|TestNobody' -rapid.checks=50000
 
 .PHONY: test-ray
 test-ray: ## check the client of Ray's GCS against a real Ray from its wheel; UPDATE=1 records vectors

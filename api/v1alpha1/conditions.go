@@ -18,6 +18,11 @@ const (
 	ConditionReleased = "Released"
 )
 
+// ConditionScheduled is on a RayCluster or RayService: True while its gang has its minimum, else
+// False with the dominant reason of its verdict and what was said when that came to be the reason.
+// The numbers of the moment are in VerdictAnnotation.
+const ConditionScheduled = "capmgr.io/Scheduled"
+
 // ConditionFieldContention is on a RayCluster: True while somebody else writes the fields that
 // capmgr writes, and capmgr has given way. Its message names them.
 const ConditionFieldContention = "FieldContention"

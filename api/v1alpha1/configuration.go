@@ -71,6 +71,12 @@ type Scheduling struct {
 	// cut in half by it. Default 256.
 	MaxVictims *int32 `json:"maxVictims,omitempty"`
 
+	// ConsolidateAbove has elastic workers and preemptible single pods moved off a node where
+	// there is room for all of them on others, so that it can be given back: nodes that cost at
+	// least so many dollars per hour. What moves is stopped and starts again. Absent: nothing is
+	// moved to save money.
+	ConsolidateAbove *Dollars `json:"consolidateAbove,omitempty"`
+
 	// DecisionBudget is the time that one decision may take. Default 1s.
 	DecisionBudget *metav1.Duration `json:"decisionBudget,omitempty"`
 }

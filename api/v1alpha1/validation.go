@@ -56,6 +56,9 @@ func (v *validator) required(path *field.Path, remedy string) {
 func (v *validator) scheduling(path *field.Path) {
 	s := v.config.Scheduling
 	v.positive(s.DecisionBudget, path.Child("decisionBudget"))
+	if d := s.ConsolidateAbove; d != nil && *d <= 0 {
+		v.invalid(path.Child("consolidateAbove"), d.String(), "must be above zero; leave it out where nothing is to be moved to save money")
+	}
 	if n := s.MaxVictims; n != nil && *n < 1 {
 		v.invalid(path.Child("maxVictims"), *n, "must be at least 1: with none, no queue ever gets back what it is entitled to")
 	}

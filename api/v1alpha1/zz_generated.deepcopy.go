@@ -598,6 +598,11 @@ func (in *Scheduling) DeepCopyInto(out *Scheduling) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.ConsolidateAbove != nil {
+		in, out := &in.ConsolidateAbove, &out.ConsolidateAbove
+		*out = new(Dollars)
+		**out = **in
+	}
 	if in.DecisionBudget != nil {
 		in, out := &in.DecisionBudget, &out.DecisionBudget
 		*out = new(v1.Duration)

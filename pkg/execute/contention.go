@@ -9,7 +9,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
 	"github.com/capmgr/capmgr/pkg/plan"
@@ -88,23 +87,9 @@ func (e *Executor) giveWay(ctx context.Context, w *workerGroup, gang plan.Owner,
 	return nil
 }
 
-// setContention sets the condition on a RayCluster. KubeRay's own conditions are not touched: they
-// are other entries of a list that is a map by type.
+// setContention sets the condition on a RayCluster.
 func (e *Executor) setContention(ctx context.Context, cluster plan.Owner, status metav1.ConditionStatus, reason, message string) error {
-	u := &unstructured.Unstructured{}
-	u.SetAPIVersion(cluster.APIVersion)
-	u.SetKind(cluster.Kind)
-	u.SetNamespace(cluster.Namespace)
-	u.SetName(cluster.Name)
-	u.Object["status"] = map[string]any{"conditions": []any{map[string]any{
-		"type": v1alpha1.ConditionFieldContention, "status": string(status), "reason": reason, "message": brief(message),
-		"lastTransitionTime": e.Now().UTC().Format("2006-01-02T15:04:05Z"),
-	}}}
-	err := e.Client.Status().Patch(ctx, u, client.Apply, fieldOwner, client.ForceOwnership)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("set condition %s of %s: %w", v1alpha1.ConditionFieldContention, cluster, err)
-	}
-	return nil
+	return e.setCondition(ctx, cluster, fieldOwner, metav1.Condition{Type: v1alpha1.ConditionFieldContention, Status: status, Reason: reason, Message: message})
 }
 
 // forgive takes the record of a contest off clusters where it has been quiet for long enough.

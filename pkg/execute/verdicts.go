@@ -114,8 +114,16 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 			return fmt.Errorf("write verdict on %s: %w", o, err)
 		}
 	}
+	if v.Reason == last {
+		return nil
+	}
+	for _, o := range v.Objects() {
+		if err := e.setScheduled(ctx, o, v); err != nil {
+			return err
+		}
+	}
 	// That a gang runs is told by the Scheduled event of its bind.
-	if v.Reason != last && v.Reason != plan.Running {
+	if v.Reason != plan.Running {
 		kind := "Warning"
 		if v.Reason == plan.WaitingForNodes || v.Reason == plan.WaitingForPreemption || v.Reason == plan.Suspended {
 			kind = "Normal"
@@ -126,6 +134,21 @@ func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason
 	}
 	return nil
 }
+
+// setScheduled tells tools that wait for conditions, such as kubectl wait, whether a gang runs.
+func (e *Executor) setScheduled(ctx context.Context, o plan.Owner, v plan.Verdict) error {
+	if o.Kind != "RayCluster" && o.Kind != "RayService" { // the others have no conditions, or their own
+		return nil
+	}
+	c := metav1.Condition{Type: v1alpha1.ConditionScheduled, Status: metav1.ConditionFalse, Reason: string(v.Reason), Message: sentence(v)}
+	if v.Reason == plan.Running {
+		c.Status = metav1.ConditionTrue
+	}
+	return e.setCondition(ctx, o, verdictOwner, c)
+}
+
+// verdictOwner is the field manager of ConditionScheduled.
+const verdictOwner = client.FieldOwner("capmgr-verdict")
 
 func sentence(v plan.Verdict) string {
 	full := v.Sentence()

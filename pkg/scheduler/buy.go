@@ -41,6 +41,7 @@ func (d *decision) buy(q *demand, f *failure) bool {
 		return false
 	}
 	b.promise()
+	d.room.seat(q.gang.ID)
 	d.ledger.charge(q.gang, q.need)
 	return true
 }
@@ -263,7 +264,7 @@ func (b *basket) tenants(g *snapshot.NodeGroup) (out []plan.Tenant) {
 	index := map[*slot]int{}
 	placed, slots := b.d.room.since(0)
 	for k, sl := range slots {
-		if sl.stage != bought || sl.booked != b.gang.ID || sl.node.Group != g.Name {
+		if sl.stage != bought || sl.booked != b.gang.ID || sl.node.Group != g.Name || placed[k].Pod.Gang != b.gang.ID {
 			continue
 		}
 		if _, seen := index[sl]; !seen {

@@ -130,6 +130,7 @@ func (d *decision) hold(q *demand, open *scaling.Progress) bool {
 	d.room.tryAll(q.pods, q.gang.ID, coming)
 	d.room.ownFirst = nil
 	q.holds, q.held = true, slices.Clone(d.room.log[mark:])
+	d.room.seat(q.gang.ID)
 	d.ledger.charge(q.gang, q.need)
 	q.waitFor(open.ETA, open.String(), "Waiting for the nodes that were bought for it")
 	return true

@@ -61,6 +61,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 	d.converge()
 	d.takeIn()
 	d.serve()
+	d.consolidate()
 	d.wind()
 	d.plan.Looks = d.room.looks
 	return d.plan
@@ -107,12 +108,13 @@ type decision struct {
 
 // failure is what stood in the way of a shape of gang.
 type failure struct {
-	why   *misfits
-	pod   *snapshot.Pod // the first that found no place
-	found int           // pods before it that did
-	of    int
-	full  bool // nodes on their way were tried too
-	said  string
+	why    *misfits
+	pod    *snapshot.Pod // the first that found no place
+	found  int           // pods before it that did
+	of     int
+	full   bool // nodes on their way were tried too
+	owners int  // as many gangs had nodes to lend of by then
+	said   string
 }
 
 // text says how far the room reaches and what keeps the next pod away.

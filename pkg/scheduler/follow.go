@@ -271,6 +271,7 @@ func (r *room) rest() {
 	for _, sl := range r.keeping {
 		sl.kept, sl.slack, r.edited = nil, snapshot.Resources{}, true
 	}
+	r.lending.owners = r.lending.owners[:0]
 	r.keeping, r.guest, r.looks = r.keeping[:0], guest{}, 0
 	if r.edited { // what was done was more than what is undone by its log
 		r.edited = false

@@ -170,6 +170,9 @@ func (d *decision) take(q *demand, mark int) {
 // bindNow binds what was placed since mark. Pods that do not exist yet are granted: the room is theirs until
 // the next decision, which holds it again.
 func (d *decision) bindNow(q *demand, mark int) {
+	if len(q.bookings) > 0 && !q.elastic {
+		d.room.seat(q.gang.ID)
+	}
 	d.ready(q.work)
 	if placed, _ := d.room.since(mark); q.unborn() {
 		q.expects = true
@@ -196,11 +199,13 @@ func (d *decision) awaitLeaving(q *demand, mark int) {
 
 // awaitComing holds room on nodes that are on their way: those bought for the gang, or any.
 func (d *decision) awaitComing(q *demand, open *scaling.Progress, f *failure) bool {
-	if f.full && open == nil {
+	owners := len(d.room.lending.owners)
+	if f.full && open == nil && f.owners == owners {
 		return false
 	}
+	f.owners = owners
 	mark := d.room.mark()
-	placed := d.room.tryAll(q.pods, q.gang.ID, coming)
+	placed := (open != nil || !f.full) && d.room.tryAll(q.pods, q.gang.ID, coming) || open == nil && d.borrow(q)
 	switch {
 	case open != nil && (placed || !q.elastic):
 		q.waitFor(open.ETA, open.String(), "Waiting for the nodes that were bought for it")

@@ -88,6 +88,9 @@ func (g *drawing) queues() {
 	if g.chance("cluster bound", 30) {
 		g.s.Limits = snapshot.Limits{MaxNodes: g.int("max nodes", 1, 6), MaxHourlyCost: snapshot.Dollars(g.int("max cost", 1, 20)) * 1_000_000}
 	}
+	if g.chance("consolidates", 30) {
+		g.s.Limits.ConsolidateAbove = 400_000
+	}
 }
 
 func (g *drawing) shape() snapshot.Resources {

@@ -52,7 +52,7 @@ func (g guest) welcome(r *reservation) bool {
 
 // open says whether a pod may take its place on a slot as far as reservations ask.
 func (r *room) open(sl *slot, p *snapshot.Pod) bool {
-	return sl.kept == nil || p.Request.FitsIn(sl.slack) || r.guest.welcome(sl.kept)
+	return sl != r.shut && (sl.kept == nil || p.Request.FitsIn(sl.slack) || r.guest.welcome(sl.kept))
 }
 
 // reserve keeps room for a gang that found none and is the first of its queue to do so: what those that run

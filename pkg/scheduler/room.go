@@ -38,6 +38,8 @@ type room struct {
 	shelf    map[kind]*shelf
 	byKind   []*shelf // by their id
 	vacating []*slot  // usable slots that something is leaving
+	shut     *slot    // on which nothing is placed; nil: none
+	lending  lending
 
 	classes  classFitter           // nil: every slot has to be asked about
 	rev      uint64                // names the state of the room: equal only when nothing has changed
@@ -417,6 +419,15 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		for _, sh := range r.shelves[owner] {
 			if sh.kind.stage <= upTo && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
 				sh.each(p, func(sl *slot) bool { return try(sl, sl.stage) })
+			}
+		}
+	}
+	if r.lending.on && upTo >= coming {
+		for _, owner := range r.lending.owners {
+			for _, sh := range r.shelves[owner] {
+				if r.lent(owner, g, sh.example) && p.Request.FitsIn(sh.free) && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
+					sh.each(p, func(sl *slot) bool { return try(sl, max(sl.stage, coming)) })
+				}
 			}
 		}
 	}

@@ -40,6 +40,10 @@ type Limits struct {
 	MaxNodes      int     // nodes of configured groups, running plus coming
 	MaxHourlyCost Dollars // of configured groups, running plus coming
 
+	// ConsolidateAbove is the hourly price from which on a node is emptied to be given back, where what it has
+	// may be moved; zero: none is.
+	ConsolidateAbove Dollars
+
 	MaxVictims int // pods that one decision evicts; the room of a single gang is never cut in half by it
 
 	MaxNewNodesPerHour *int // bought within any GrowthWindow, whatever became of them; nil: unlimited

@@ -55,6 +55,9 @@ func (b *builder) bounds() {
 			b.s.WarmAttempts[string(k.UID)] = max(b.s.WarmAttempts[string(k.UID)], r.Spec.Attempt)
 		}
 	}
+	if d := c.Scheduling.ConsolidateAbove; d != nil {
+		b.s.Limits.ConsolidateAbove = snapshot.Dollars(*d)
+	}
 	if n := c.Scheduling.MaxVictims; n != nil {
 		b.s.Limits.MaxVictims = int(*n)
 	}

@@ -157,6 +157,7 @@ func TestNodeNeverFits(t *testing.T) {
 		t.Errorf("the failure does not say what fits nowhere, and why: %s", failed.Message)
 	}
 	v := s.awaitVerdict(t, "liar", "picky", 20*time.Second, plan.NoNodeFits)
+	s.awaitScheduled(t, "liar", "picky", "False", plan.NoNodeFits)
 	if v.Doing == "" || v.Advice == "" {
 		t.Errorf("the verdict does not say what is done and what to do: %+v", v)
 	}

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/capmgr/capmgr/api/v1alpha1"
+	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/ray/gcs/autoscalerpb"
 )
 
@@ -95,6 +97,18 @@ func TestAClusterIsReadyWithWhatIsGranted(t *testing.T) {
 	if *rc.Spec.WorkerGroupSpecs[0].Replicas != 2 || rc.Annotations[v1alpha1.DesiredReplicasAnnotation] != "w=4" {
 		t.Errorf("replicas %d, wish %q", *rc.Spec.WorkerGroupSpecs[0].Replicas, rc.Annotations[v1alpha1.DesiredReplicasAnnotation])
 	}
+	s.awaitScheduled(t, "small", "rc", "True", plan.Running)
+}
+
+// awaitScheduled waits for capmgr's condition on a RayCluster, and for KubeRay's own beside it.
+func (s *scene) awaitScheduled(t *testing.T, namespace, name string, status metav1.ConditionStatus, reason plan.Reason) {
+	t.Helper()
+	eventually(t, 20*time.Second, fmt.Sprintf("the condition %s of %s to be %s", v1alpha1.ConditionScheduled, name, reason), func(ctx context.Context) (bool, string, error) {
+		rc, err := s.cluster(ctx, namespace, name)
+		c := meta.FindStatusCondition(rc.Status.Conditions, v1alpha1.ConditionScheduled)
+		return c != nil && c.Status == status && c.Reason == string(reason) && meta.FindStatusCondition(rc.Status.Conditions, "HeadPodReady") != nil,
+			fmt.Sprintf("%+v", rc.Status.Conditions), err
+	})
 }
 
 // replicas-fight (kuberay#4149): a GitOps tool writes the manifest's replicas again and again.

@@ -154,14 +154,19 @@ func (w *world) decide(s *snapshot.Snapshot) *plan.Plan {
 	return scheduler.Decide(s, w.fit)
 }
 
-// cartOf adds up the purchases of a plan.
+// cartOf adds up the purchases of a plan, and the gangs that they are for: one may be lent what another has
+// left of its nodes.
 func cartOf(p *plan.Plan) (c Cart) {
+	for _, v := range p.Verdicts {
+		if v.Reason == plan.WaitingForNodes {
+			c.Gangs++
+		}
+	}
 	for _, step := range p.Steps {
 		b, ok := step.(plan.Book)
 		if !ok {
 			continue
 		}
-		c.Gangs++
 		c.Dollars += float64(b.HourlyCost) / 1e6
 		for _, pu := range b.Purchases {
 			c.Nodes += pu.Count

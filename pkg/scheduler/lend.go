@@ -1,0 +1,38 @@
+package scheduler
+
+import (
+	"slices"
+
+	"github.com/capmgr/capmgr/pkg/snapshot"
+)
+
+// lending is what is left over of nodes that are on their way to gangs which have their places on them: no
+// other gang is bound there before the purchase is over, and none need buy what it will find there.
+type lending struct {
+	owners []snapshot.GangID // that have their places, in the order in which they got them
+	on     bool              // whoever looks for a place now may be lent one
+	gpus   bool              // also on nodes with GPUs
+}
+
+// seat notes that a gang has its places on the nodes that were bought for it, and others may have the rest.
+func (r *room) seat(g snapshot.GangID) {
+	if !slices.Contains(r.lending.owners, g) {
+		r.lending.owners = append(r.lending.owners, g)
+	}
+}
+
+// lent says whether a slot may be lent to a gang.
+func (r *room) lent(booked, g snapshot.GangID, n *snapshot.Node) bool {
+	return r.lending.on && booked != "" && booked != g && (r.lending.gpus || n.Allocatable.MilliGPU == 0) && slices.Contains(r.lending.owners, booked)
+}
+
+// borrow finds places for all pods of a demand on nodes on their way, those of others included. Who asks for
+// no GPUs is lent none with them.
+func (d *decision) borrow(q *demand) bool {
+	if len(d.room.lending.owners) == 0 {
+		return false
+	}
+	d.room.lending.on, d.room.lending.gpus = true, q.need.MilliGPU > 0
+	defer func() { d.room.lending.on = false }()
+	return d.room.tryAll(q.pods, q.gang.ID, coming)
+}
