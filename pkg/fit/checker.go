@@ -12,7 +12,6 @@ package fit
 
 import (
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
@@ -28,8 +27,8 @@ const maxAnswers = 1 << 16
 // and a model without them would call every node fitting.
 const noClaims = "dynamic resource claims are not supported"
 
-// refused is the answer where the kubelet would not run such a pod, whatever the predicates say.
-const refused = "the kubelet would not run such a pod"
+// rejected is the answer where a kubelet would not run such a pod, whatever the predicates say.
+const rejected = "its kubelet rejected such a pod lately"
 
 // Checker answers Fits. It belongs to one goroutine; whoever checks concurrently takes another one.
 type Checker struct {
@@ -85,8 +84,8 @@ func (c *Checker) Fits(pod *snapshot.Pod, node *snapshot.Node, placed []snapshot
 		return CannotTell + "the node's object is unknown"
 	case len(pod.Object.Spec.ResourceClaims) > 0:
 		return noClaims
-	case slices.Contains(node.Refuses, pod.Class):
-		return refused
+	case node.Rejected(pod.Class) != nil:
+		return rejected
 	case pod.Alone:
 		return c.cluster.fits(c.nodes, pod, node, placed)
 	}
@@ -107,8 +106,8 @@ func (c *Checker) FitsClass(pod *snapshot.Pod, node *snapshot.Node) string {
 	if pod.Alone || pod.Object == nil || node.Object == nil || len(pod.Object.Spec.ResourceClaims) > 0 {
 		return ""
 	}
-	if slices.Contains(node.Refuses, pod.Class) {
-		return refused
+	if node.Rejected(pod.Class) != nil {
+		return rejected
 	}
 	c.fitsByClass(pod, node)
 	return c.answers[classes{pod.Class, node.Class}]

@@ -160,3 +160,23 @@ func TestFitsWithoutClasses(t *testing.T) {
 		t.Error("the answer for one node was taken for another, though the pod has no class")
 	}
 }
+
+func TestWhatAKubeletRejectsDoesNotFit(t *testing.T) {
+	c := newChecker(t)
+	p, other, bad, good := newPod("p"), newPod("other", asks("cpu", "7")), newNode("bad"), newNode("good")
+	c.Begin(worldOf(bad, good))
+	if c.Fits(p, bad, nil) != "" {
+		t.Fatal("nothing has happened yet")
+	}
+	bad.Rejects, bad.Class = []snapshot.Rejection{{Class: p.Class}}, bad.Class+" without "+p.Class
+	for _, fits := range []func(*snapshot.Pod, *snapshot.Node) string{
+		func(p *snapshot.Pod, n *snapshot.Node) string { return c.Fits(p, n, nil) }, c.FitsClass,
+	} {
+		if got := fits(p, bad); got != rejected {
+			t.Errorf("its kubelet has rejected such a pod: got %q", got)
+		}
+		if why := fits(p, good) + fits(other, bad); why != "" {
+			t.Errorf("another node, and another pod: %s", why)
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// Reason is the one dominant reason of a verdict, out of a closed list.
+// Reason is the one dominant reason of a verdict, out of a closed list that docs/reasons.md explains.
 type Reason string
 
 // Reasons. Running stands for work that runs; every other one says why a gang does not.
@@ -36,6 +36,16 @@ const (
 	BackingOff              Reason = "BackingOff"           // failed lately; tried again later
 	FieldContention         Reason = "FieldContention"      // somebody else writes the fields that capmgr writes
 )
+
+// Reasons is the closed list, from what needs nothing, by what forbids, to what is under way.
+func Reasons() []Reason {
+	return []Reason{
+		Running, Suspended, GangIncomplete, QueueNotFound, NotLeafQueue, NotPermitted, Misconfigured,
+		ExceedsLimit, WaitingForQuota, NonPreemptibleOverQuota, NoNodeFits, NoMatchingNodeGroup,
+		BoundReached, BudgetExceeded, WaitingForNodes, CapacityUnavailable, WaitingForPreemption,
+		BindRejected, BackingOff, FieldContention,
+	}
+}
 
 // Verdict says of one gang where it stands and why.
 type Verdict struct {

@@ -125,7 +125,7 @@ func (b *Budget) check(queues []string, g *snapshot.NodeGroup, count int) *Denia
 		return &Denial{Reason: plan.BoundReached, Message: fmt.Sprintf(format, args...)}
 	}
 	broke := func(whose string, have, limit snapshot.Dollars) *Denial {
-		return &Denial{Reason: plan.BudgetExceeded, Message: fmt.Sprintf("%s costs %s/h, %d more of %s at %s/h each would exceed %s/h",
+		return &Denial{Reason: plan.BudgetExceeded, Message: fmt.Sprintf("%s costs %s/h, and %d more of %s at %s/h each would exceed its %s/h",
 			whose, have, count, g.Name, g.Price, limit)}
 	}
 	if b.nodes[g.Name]+count > g.Max {

@@ -49,7 +49,7 @@ func TestBudgetSaysWhichBoundStandsInTheWay(t *testing.T) {
 			g := w.group("g5", 0, 4)
 			w.node(g)
 			return g
-		}, "a", 1, &scaling.Denial{Reason: plan.BudgetExceeded, Message: "the cluster costs $1.006/h, 1 more of g5 at $1.006/h each would exceed $2.00/h"}},
+		}, "a", 1, &scaling.Denial{Reason: plan.BudgetExceeded, Message: "the cluster costs $1.006/h, and 1 more of g5 at $1.006/h each would exceed its $2.00/h"}},
 		"QueueGPUs": {"what its work uses counts", func(w world) *snapshot.NodeGroup {
 			w.Bounds["a"] = snapshot.Bounds{MaxGPUs: int64p(2)}
 			g := w.group("g5", 0, 4)
@@ -114,7 +114,7 @@ func TestBudgetSaysWhichBoundStandsInTheWay(t *testing.T) {
 		"QueueCost": {"dollars of the queue", func(w world) *snapshot.NodeGroup {
 			w.Bounds["a"] = snapshot.Bounds{MaxHourlyCost: dollars(1_500_000)}
 			return w.group("g5", 0, 4)
-		}, "a", 2, &scaling.Denial{Reason: plan.BudgetExceeded, Message: "queue a costs $0.00/h, 2 more of g5 at $1.006/h each would exceed $1.50/h"}},
+		}, "a", 2, &scaling.Denial{Reason: plan.BudgetExceeded, Message: "queue a costs $0.00/h, and 2 more of g5 at $1.006/h each would exceed its $1.50/h"}},
 		"NoBounds": {"nobody said how much may be bought: nothing", func(w world) *snapshot.NodeGroup {
 			return w.group("g5", 0, 4)
 		}, "a", 1, &scaling.Denial{Reason: plan.BoundReached, Message: "queue a has no scaling bounds, so nothing is bought for it"}},

@@ -2,7 +2,6 @@ package scaling
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/capmgr/capmgr/pkg/plan"
 	"github.com/capmgr/capmgr/pkg/snapshot"
@@ -35,7 +34,6 @@ func (b *Budget) tooFast(count int) *Denial {
 		}
 		if left -= g.Nodes; left+count <= *most {
 			d.Until = g.At.Add(snapshot.GrowthWindow)
-			d.Message += "; the next may be bought at " + d.Until.UTC().Format(time.TimeOnly) + " UTC"
 			break
 		}
 	}

@@ -46,6 +46,9 @@ func shape(s *snapshot.Snapshot, g *snapshot.NodeGroup) *snapshot.Node {
 		if n.Group == g.Name && n.Usable && !n.Draining { // a new node will not have the taint of one that goes
 			learned := *n
 			learned.Name, learned.InstanceID, learned.Pods, learned.IdleSince = "", "", nil, time.Time{}
+			if len(n.Rejects) > 0 { // a new node may run what the kubelet of this one would not
+				learned.Class, learned.Rejects = "", nil
+			}
 			for _, p := range n.Pods {
 				if p.Resident { // a new node will have the same daemons
 					learned.Pods = append(learned.Pods, p)

@@ -93,6 +93,16 @@ func TestLearnedShapeKeepsTheDaemonsAndForgetsTheRest(t *testing.T) {
 
 // TestANodeThatIsGivenBackIsNoPattern: the taint that closes it would keep every pod away from a node that
 // is bought in its place.
+func TestWhatOneKubeletRejectsANewNodeMayRun(t *testing.T) {
+	w := newWorld()
+	g := w.group("g5", 0, 4)
+	n := w.node(g)
+	n.Class, n.Rejects = "c without p", []snapshot.Rejection{{Class: "p"}}
+	if o := scaling.Offers(w.Snapshot)[0]; o.Shape.Rejected("p") != nil || o.Shape.Class == n.Class {
+		t.Errorf("a new node would be of class %q and reject %v", o.Shape.Class, o.Shape.Rejects)
+	}
+}
+
 func TestANodeThatIsGivenBackIsNoPattern(t *testing.T) {
 	w := newWorld()
 	w.node(w.group("g5", 0, 4)).Draining = true

@@ -17,6 +17,9 @@ import (
 // buy looks for nodes that give the whole gang a place together with what is there and coming. It
 // adds the steps and returns true, or says which reason stands in the way.
 func (d *decision) buy(q *demand, f *failure) bool {
+	if f.why.until.Sub(d.s.Now) < d.expected(q, nil, f) && d.keptOff(q, f) { // nothing is bought for what may run sooner
+		return false
+	}
 	if len(d.offers) == 0 {
 		q.say(&blocked{plan.NoNodeFits, f.text() + ", and no node group is configured", "Add nodes, or configure a node group"})
 		return false
@@ -30,7 +33,7 @@ func (d *decision) buy(q *demand, f *failure) bool {
 		q.basket = &basket{d: d, gang: q.gang, queues: queues, offers: d.rungs(bounds), opened: map[string]int{}, zone: d.zoneOf(q.gang)}
 	}
 	b := q.basket
-	b.demand, b.denied, b.elsewhere, b.refused = q, nil, nil, nil
+	b.demand, b.denied, b.elsewhere, b.refused, b.rejected = q, nil, nil, nil, nil
 	classes := byClass(q.pods)
 	stuck, ok := b.choose(classes, bounds != nil && len(bounds.Ladder) > 0)
 	if !ok {
@@ -107,6 +110,8 @@ type basket struct {
 	elsewhere *scaling.Offer  // the first group that would fit, and is in another zone
 
 	refused *scaling.Offer // the first group that would fit, may be bought from, and cannot launch
+
+	rejected *scaling.Offer // the first group whose nodes' kubelets would not run the pod that is stuck
 }
 
 // try places a class with new nodes of one group, or leaves everything as it was. Where the nodes are
@@ -170,6 +175,12 @@ func (b *basket) remember(class []*snapshot.Pod, o scaling.Offer) {
 // fits says whether an empty node of the offer takes the pod at all.
 func (b *basket) fits(p *snapshot.Pod, o scaling.Offer) bool {
 	if b.unfit(o.Group) != nil {
+		return false
+	}
+	if o.Group.Rejected(p.Class) != nil {
+		if b.rejected == nil {
+			b.rejected = &o
+		}
 		return false
 	}
 	return p.Request.FitsIn(o.Shape.Free()) && b.d.room.fit.Fits(p, o.Shape, nil) == ""
@@ -270,14 +281,22 @@ func (b *basket) tenants(g *snapshot.NodeGroup) (out []plan.Tenant) {
 func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 	v := b.demand.said
 	switch bad := b.backsOff(); {
+	case b.d.keptOff(b.demand, f):
 	case b.refused != nil && (b.denied == nil || !b.refused.Until.IsZero()):
 		b.demand.say(&blocked{plan.CapacityUnavailable, fmt.Sprintf("node group %s: %s", b.refused.Group.Name, b.refused.Refused), ""})
 		v.Doing = "Trying again when the group recovers, and taking any room that becomes free"
 		v.ETA = b.refused.Until
 	case b.denied != nil:
-		b.demand.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when the bound is raised"})
-		v.ETA = b.denied.Until
+		b.demand.say(&blocked{b.denied.Reason, b.denied.Message, "It starts when room becomes free, or when more may be bought"})
+		if v.ETA = b.denied.Until; !v.ETA.IsZero() {
+			v.Doing = "Buying when an hour has passed since earlier purchases"
+		}
 		b.d.look(b.denied.Until)
+	case b.rejected != nil:
+		r := b.rejected.Group.Rejected(class[0].Class)
+		b.demand.say(&blocked{plan.BackingOff, fmt.Sprintf("nodes of node group %s came up, and their kubelets rejected such pods (%s)", b.rejected.Group.Name, r.Reason), rejectedAdvice})
+		v.Doing = "Waiting before buying that kind again, and taking any room that becomes free"
+		v.ETA = r.Until
 	case bad != nil && bad.Late:
 		b.demand.say(&blocked{plan.BackingOff, "nodes were bought for it and did not become usable in time", "Look at why nodes of its node groups do not come up"})
 		v.Doing = "Waiting before buying again, and taking any room that becomes free"
@@ -295,6 +314,20 @@ func (b *basket) refuse(class []*snapshot.Pod, f *failure) {
 			fmt.Sprintf("a pod of group %s (%s) fits no node that queue %s can buy%s", class[0].Group, class[0].Request, b.gang.Queue, b.lesson(class[0])),
 			"Ask for less per pod, or have a node group of this shape configured for the queue"})
 	}
+}
+
+const rejectedAdvice = "Look at the events of the pods that failed, and at the kubelet and the device plugin of their nodes"
+
+// keptOff says of a demand that there is room for its next pod, but for a kubelet that would not run one
+// like it, and returns true; or false.
+func (d *decision) keptOff(q *demand, f *failure) bool {
+	if len(f.why.rejecting) == 0 {
+		return false
+	}
+	q.say(&blocked{plan.BackingOff, f.text(), rejectedAdvice})
+	q.said.Doing, q.said.ETA = "Trying it there again later, and taking any other room that becomes free", f.why.until
+	d.look(f.why.until)
+	return true
 }
 
 // lesson says what nodes of a rung turned out to offer beside their own pods, where that is too little

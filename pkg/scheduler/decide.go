@@ -52,7 +52,7 @@ func (dr *Decider) Decide(s *snapshot.Snapshot) *plan.Plan {
 		struck:    map[snapshot.GangID]int{},
 		unfit:     map[string][]snapshot.Unfit{},
 		hopeless:  map[string]*failure{},
-		powerless: map[rights]bool{},
+		powerless: map[rights]string{},
 	}
 	d.budget = scaling.NewBudget(s, d.ledger.chain, dr.world.spent)
 	d.ledger.divideAll(d.room.total())
@@ -86,6 +86,7 @@ type decision struct {
 	struck       map[snapshot.GangID]int  // how many of those for no other gang's sake
 	spentVictims int
 	evictions    []plan.Step
+	keptAsked    int // how often it was asked who is kept by disruption budgets
 
 	ends         []*muster // that run and are known to end, in that order; see endings
 	knowsEndings bool
@@ -101,7 +102,7 @@ type decision struct {
 	// Room only shrinks in the course of a decision, but where something is given up. So whatever is
 	// like a gang that failed before it fails too, and need not be tried.
 	hopeless  map[string]*failure // by shape: no room, there or coming
-	powerless map[rights]bool     // no room by eviction either
+	powerless map[rights]string   // no room by eviction either; see decision.kept
 	freed     int                 // how often something was given up
 }
 
@@ -122,6 +123,8 @@ func (f *failure) text() string {
 	case f.said != "":
 	case f.of == 1:
 		f.said = f.why.text()
+	case f.found == 0:
+		f.said = fmt.Sprintf("there is room for none of %s; for the first, of group %s, %s", pods(f.of), f.pod.Group, f.why.text())
 	default:
 		f.said = fmt.Sprintf("there is room for %d of %s; for the next, of group %s, %s", f.found, pods(f.of), f.pod.Group, f.why.text())
 	}
@@ -492,7 +495,7 @@ func (d *decision) evictionOf(g *snapshot.Gang) string {
 		if e.Whole {
 			return "it is being evicted as a whole " + e.Because
 		}
-		return fmt.Sprintf("%s of it are being evicted %s", pods(len(e.Pods)), e.Because)
+		return fmt.Sprintf("%s of it %s being evicted %s", pods(len(e.Pods)), are(len(e.Pods)), e.Because)
 	}
 	return ""
 }
@@ -536,6 +539,9 @@ func (d *decision) wind() {
 		d.look(o.Until)
 		for _, u := range o.Group.Unfit {
 			d.look(u.Until)
+		}
+		for _, r := range o.Group.Rejects {
+			d.look(r.Until)
 		}
 	}
 	d.tell()

@@ -79,7 +79,7 @@ func TestElasticUnitsHaveTheRightsOfTheirGang(t *testing.T) {
 				"grow g5 by 1 for default/first",
 				"bind gang/default/g: g-1 to node-01",
 			},
-			"all 2 pods are bound",
+			"its 2 pods are bound",
 		},
 		"Reclaim": {
 			"a queue within its quota gets back, for its next worker, what another borrowed",
@@ -91,7 +91,7 @@ func TestElasticUnitsHaveTheRightsOfTheirGang(t *testing.T) {
 				w.gang("wide", "b", train, 1, 3, 1, 2, 3)
 			},
 			[]string{"evict members of gang/default/wide (queue b) for gang/default/g (queue a): wide-2"},
-			"1 of 3 pods are bound; the next waits: WaitingForPreemption: 1 pod of gang/default/wide make room for it; 1 pod waits",
+			"1 of 3 pods are bound; the next waits: WaitingForPreemption: 1 pod of gang/default/wide is being evicted for it; 1 pod waits",
 		},
 		"Preempt": {
 			"another replica of a service takes the GPU of a training gang",
@@ -102,7 +102,7 @@ func TestElasticUnitsHaveTheRightsOfTheirGang(t *testing.T) {
 				w.gang("train", "q", train, 1, 1, 1)
 			},
 			[]string{"evict all of gang/default/train (queue q) for gang/default/g (queue q): train-0"},
-			"1 of 2 pods are bound; the next waits: WaitingForPreemption: 1 pod of gang/default/train make room for it; 1 pod waits",
+			"1 of 2 pods are bound; the next waits: WaitingForPreemption: 1 pod of gang/default/train is being evicted for it; 1 pod waits",
 		},
 		"NotOverOnesShare": {
 			"both queues have their share: growth takes nothing from the other",

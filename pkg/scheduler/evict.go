@@ -112,9 +112,7 @@ func (e *eviction) underLimits() bool {
 		var least cost
 		for c := range e.d.stock().below(a, e.d.ledger) {
 			e.d.room.looks++
-			contested := snapshot.Resources{}
-			dim.set(&contested, dim.of(e.need))
-			why, overshoot := e.mayGo(c, contested)
+			why, overshoot := e.mayGo(c, e.only(dim))
 			if why == none {
 				continue
 			}
@@ -140,6 +138,12 @@ func (e *eviction) limited() (*account, dimension) {
 		}
 	}
 	return nil, 0
+}
+
+// only is what is needed of one resource.
+func (e *eviction) only(d dimension) (contested snapshot.Resources) {
+	d.set(&contested, d.of(e.need))
+	return contested
 }
 
 // clearNodeFor evicts what has to go from the node where making room for a pod costs least.

@@ -11,8 +11,9 @@ import (
 // that did not help, evicting again is not what helps. What is bound now was helped.
 const evictionWindow = 5 * time.Minute
 
-// evictFor makes room by evicting others, where the gang has the right to. See makeRoom.
-func (d *decision) evictFor(q *demand) bool {
+// evictFor makes room by evicting others, where the gang has the right to. See makeRoom. f is what stands in
+// the way of it; nil: a limit does.
+func (d *decision) evictFor(q *demand, f *failure) bool {
 	g := q.gang
 	if g.NeverEvicts || q.elastic && g.Starting { // it starts with what it has, and grows when it runs
 		return false
@@ -23,23 +24,23 @@ func (d *decision) evictFor(q *demand) bool {
 	}
 	// What is moved needs room itself: it helps only where there is enough, in the wrong places.
 	move := !g.NonPreemptible && q.need.MilliGPU > 0 && q.need.MilliGPU <= d.room.free(g.ID).MilliGPU
-	if !move && plainly == nil && len(d.exposed(g)) == 0 {
-		return false
-	}
 	like := rights{g.Queue, q.kind, g.Priority}
-	if q.kind != "" && d.powerless[like] {
+	if kept, powerless := d.powerless[like]; powerless && q.kind != "" {
+		q.kept = kept
 		return false
 	}
 	var e *eviction
 	if move {
 		e = d.makeRoom(q, true)
 	}
-	if e == nil {
+	if e == nil && (move || plainly != nil || len(d.exposed(g)) > 0) {
 		e = d.makeRoom(q, false)
 	}
 	if e == nil {
-		// Whatever is like it comes later, and has no more rights than the older one.
-		d.powerless[like] = q.kind != ""
+		q.kept = d.kept(q, f)
+		if q.kind != "" { // whatever is like it comes later, and has no more rights than the older one
+			d.powerless[like] = q.kept
+		}
 		return false
 	}
 	d.ledger.charge(g, q.need)
@@ -49,8 +50,8 @@ func (d *decision) evictFor(q *demand) bool {
 	steps := e.steps()
 	d.evictions = append(d.evictions, steps...)
 	q.said.Reason = plan.WaitingForPreemption
-	q.said.Message = fmt.Sprintf("%s of %s make room for it; %s", pods(e.count()), others(steps), wait(len(q.pods)))
-	q.said.Doing = "Evicting them, and binding as soon as their room is free"
+	q.said.Message = fmt.Sprintf("%s of %s %s being evicted for it; %s", pods(e.count()), others(steps), are(e.count()), wait(len(q.pods)))
+	q.said.Doing = "Binding as soon as their room is free"
 	return true
 }
 

@@ -323,7 +323,7 @@ func usedOf(used snapshot.Resources, of snapshot.Ceiling, dimension string) stri
 	case "cpu":
 		return snapshot.Thousandths(used.MilliCPU) + " of " + snapshot.Thousandths(of.MilliCPU) + " CPUs"
 	}
-	return snapshot.Memory(used.Memory) + " of " + snapshot.Memory(of.Memory)
+	return snapshot.Memory(used.Memory) + " of " + snapshot.Memory(of.Memory) + " of memory"
 }
 
 // blocked is a reason to wait with its numbers and a way out.

@@ -128,7 +128,7 @@ func TestLedgerSaysWhyWithNumbers(t *testing.T) {
 		"Waits":         {"three of four are used", within("leaf", 2, false), &blocked{plan.WaitingForQuota, "it needs 2 GPUs more, and queue top uses 3 of 4 GPUs", "It starts when other work of queue top ends"}},
 		"WaitsForOne":   {"one device is not several", within("quota", 2, true), &blocked{plan.NonPreemptibleOverQuota, "it needs 2 GPUs more, and work that may not be evicted uses 1 of 2 GPUs of the quota of queue quota", class + "wait for such work to end"}},
 		"WaitsForCPU":   {"parts of a core", within("cpu", 2, false), &blocked{plan.WaitingForQuota, "it needs 2 CPUs more, and queue cpu uses 1.5 of 2.5 CPUs", "It starts when other work of queue cpu ends"}},
-		"WaitsForBytes": {"memory in its own unit", within("memory", 2, false), &blocked{plan.WaitingForQuota, "it needs 2.0 GiB more, and queue memory uses 0 MiB of 1.0 GiB", "It starts when other work of queue memory ends"}},
+		"WaitsForBytes": {"memory in its own unit", within("memory", 2, false), &blocked{plan.WaitingForQuota, "it needs 2.0 GiB of memory more, and queue memory uses 0 MiB of 1.0 GiB of memory", "It starts when other work of queue memory ends"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
@@ -11,6 +12,10 @@ type misfits struct {
 	request snapshot.Resources
 	nodes   map[string]int  // per reason, on how many nodes
 	nearest map[string]near // per shortage: the node that is short of least
+
+	rejecting []*snapshot.Node // with room for the pod, but for a kubelet that would not run one like it
+	until     time.Time        // when the first of them is tried again
+	because   string           // its kubelet's reason
 }
 
 // near is a node and what it has of what is short: now, or when it is empty.
@@ -45,6 +50,13 @@ func (m *misfits) short(why string, sl *slot, d dimension) {
 	}
 }
 
+// reject notes a node that has room, and what is remembered of its kubelet.
+func (m *misfits) reject(n *snapshot.Node, r *snapshot.Rejection) {
+	if m.rejecting = append(m.rejecting, n); len(m.rejecting) == 1 || r.Until.Before(m.until) {
+		m.until, m.because = r.Until, r.Reason
+	}
+}
+
 // dominant is the reason that holds on most nodes; among equals the first by name. Nodes without
 // GPUs count only where there are no others.
 func (m *misfits) dominant() (why string, nodes, of int) {
@@ -60,9 +72,16 @@ func (m *misfits) dominant() (why string, nodes, of int) {
 	return why, nodes, of
 }
 
-// text is the dominant reason with its numbers: of a shortage what the nearest node has, because how many
+// text is the dominant reason with its numbers: a node that has room, where there is one; of a shortage what the nearest node has, because how many
 // others there are changes with every node that comes or goes, and helps nobody.
 func (m *misfits) text() string {
+	switch len(m.rejecting) {
+	case 0:
+	case 1:
+		return fmt.Sprintf("node %s has room, and its kubelet rejected such a pod lately (%s)", m.rejecting[0].Name, m.because)
+	default:
+		return fmt.Sprintf("%d nodes have room, and their kubelets rejected such pods lately (%s)", len(m.rejecting), m.because)
+	}
 	if len(m.nodes) == 0 {
 		return "there are no nodes"
 	}
@@ -77,9 +96,9 @@ func (m *misfits) text() string {
 		case best.has == 0:
 			return "no node has " + d.any() + " free"
 		case why == tooSmall[d]:
-			return fmt.Sprintf("the largest node, %s, has %s of %s that it needs", best.node, d.number(best.has), d.amount(wants))
+			return fmt.Sprintf("the largest node, %s, has %s of the %s that it needs", best.node, d.number(best.has), d.amount(wants))
 		default:
-			return fmt.Sprintf("the nearest node, %s, has %s of %s free that it needs", best.node, d.number(best.has), d.amount(wants))
+			return fmt.Sprintf("node %s, which comes nearest, has %s free of the %s that it needs", best.node, d.number(best.has), d.amount(wants))
 		}
 	}
 	return fmt.Sprintf("%d of %s: %s", n, nodes1(of), why)
@@ -98,7 +117,7 @@ func (d dimension) amount(v int64) string {
 	case cpu:
 		return snapshot.CPU(v)
 	}
-	return snapshot.Memory(v)
+	return snapshot.Memory(v) + " of memory"
 }
 
 // number prints so much of a resource where amount follows.
@@ -153,6 +172,9 @@ func (r *room) count(p *snapshot.Pod, g snapshot.GangID, upTo stage) *misfits {
 				m.count("kept for a gang that is before it")
 			} else if why := r.fit.Fits(p, sl.node, r.placed); why != "" {
 				m.count(why)
+				if again := sl.node.Rejected(p.Class); again != nil {
+					m.reject(sl.node, again)
+				}
 			}
 		}
 	})

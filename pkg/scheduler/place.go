@@ -19,6 +19,7 @@ type demand struct {
 	spare   bool          // beyond the wish
 	said    *plan.Verdict // the answer: on the gang, or on its next unit
 	kind    string        // equal for demands that fail alike; "" where nothing else is like it
+	kept    string        // who would make room but for a disruption budget; see there
 }
 
 // base is what a gang lacks of its minimum.
@@ -61,10 +62,11 @@ func (d *decision) place(q *demand) bool {
 	}
 	if b := d.ledger.within(q.gang, q.need); b != nil {
 		d.track(q.work, nil)
-		if d.evictFor(q) {
+		if d.evictFor(q, nil) {
 			return true
 		}
 		q.say(b)
+		q.said.Message += q.kept
 		return false
 	}
 	if q.kind != "" && len(d.room.keeping) > 0 { // what is kept is open to some and not to others
@@ -82,8 +84,11 @@ func (d *decision) place(q *demand) bool {
 	}
 	open := d.track(q.work, f)
 	impatient := d.patience(q.gang) < d.expected(q, open, f)
-	if impatient && d.evictFor(q) || d.awaitComing(q, open, f) || d.mayBuy(q, open) && d.buy(q, f) || !impatient && d.evictFor(q) {
+	if impatient && d.evictFor(q, f) || d.awaitComing(q, open, f) || d.mayBuy(q, open) && d.buy(q, f) || !impatient && d.evictFor(q, f) {
 		return true
+	}
+	if q.said.Reason != plan.WaitingForNodes && q.said.Reason != plan.WaitingForPreemption { // they come first
+		q.said.Message += q.kept
 	}
 	d.abandon(q.work)
 	if q.kind != "" {
@@ -265,7 +270,7 @@ func (w *work) progress() {
 	case rest == 0 && have == 1:
 		v.Message = "its pod is bound"
 	case rest == 0:
-		v.Message = fmt.Sprintf("all %s are bound", pods(have))
+		v.Message = fmt.Sprintf("its %s are bound", pods(have))
 	case rest == w.making:
 		v.Message = fmt.Sprintf("%d of %s are bound; there is room for the others, and they are being made", have, pods(have+rest))
 	default:

@@ -550,6 +550,8 @@ func (h *harms) evictions() {
 		for _, ref := range e.Pods {
 			if m := h.pod(h.s, ref.UID); m == nil || m.Node == "" || m.Terminating {
 				h.say("%s is evicted and does not run", ref.Name)
+			} else if m.Guarded != "" {
+				h.say("%s is evicted, and %s", ref.Name, m.Guarded)
 			}
 		}
 		for _, g := range h.after.Gangs {

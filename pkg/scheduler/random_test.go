@@ -220,6 +220,7 @@ func (g *drawing) workers(gang *snapshot.Gang, class string) {
 
 // start binds pods of a gang first fit; now and then not all of them.
 func (g *drawing) start(gang *snapshot.Gang) {
+	guarded := g.chance("guarded", 15)
 	for _, p := range gang.Members {
 		if g.chance("lost", 10) {
 			continue
@@ -230,6 +231,9 @@ func (g *drawing) start(gang *snapshot.Gang) {
 			}
 			p.Node, p.Started = n.Name, noon.Add(-time.Duration(g.int("runs for", 0, 30))*time.Minute)
 			p.Terminating = g.chance("leaves", 5)
+			if guarded {
+				p.Guarded = "disruption budget b allows no eviction of it"
+			}
 			n.Pods, n.IdleSince = append(n.Pods, p), time.Time{}
 			break
 		}

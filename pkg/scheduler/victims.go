@@ -41,6 +41,8 @@ type victims struct {
 	exposed   []string // queues of which something might go; see there
 	exposedAt uint64   // the rev of the ledger at that time
 
+	guarded []*muster // of which disruption budgets keep pods, by ID
+
 	struck []*chunk // whole gangs that have lost pods in this decision
 }
 
@@ -74,6 +76,7 @@ func (v *victims) add(m *muster) {
 			m.chunks = append(m.chunks, all)
 		}
 	}
+	v.guard(m, slices.ContainsFunc(m.running, guarded))
 	for rank, c := range m.chunks {
 		c.rank = rank
 		for _, node := range c.nodes() {
@@ -89,6 +92,7 @@ func (v *victims) add(m *muster) {
 
 // remove forgets the chunks of a gang.
 func (v *victims) remove(m *muster) {
+	v.guard(m, false)
 	for _, c := range m.chunks {
 		for _, node := range c.nodes() {
 			if v.byNode[node] = removed(v.byNode[node], c); len(v.byNode[node]) == 0 {

@@ -23,6 +23,13 @@ func instances(n int) string {
 	return fmt.Sprintf("%d instances are", n)
 }
 
+func are(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
 func nodes1(n int) string {
 	if n == 1 {
 		return "1 node"

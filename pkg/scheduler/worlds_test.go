@@ -110,12 +110,16 @@ func randomGang(r *rand.Rand, s *snapshot.Snapshot, i int, queue string) *snapsh
 		g.Runtime = time.Duration(1+r.IntN(90)) * time.Minute
 	}
 	alone := r.IntN(4) == 0
-	runs := r.IntN(2) == 0
+	runs, guard := r.IntN(2) == 0, ""
+	if r.IntN(4) == 0 {
+		guard = "disruption budget b allows no eviction of it"
+	}
 	for k := range least + r.IntN(3) {
 		p := &snapshot.Pod{UID: fmt.Sprintf("%s-%d", name, k), Namespace: "ns", Name: fmt.Sprintf("%s-%d", name, k), Gang: g.ID, Group: "w",
 			Request: request, Class: class, Alone: alone, Created: g.Created}
 		if runs && r.IntN(8) > 0 {
 			if n := s.Nodes[r.IntN(len(s.Nodes))]; request.FitsIn(n.Free()) && n.FreePods() > 0 {
+				p.Guarded = guard
 				p.Node, p.Started = n.Name, noon.Add(-time.Duration(r.IntN(5))*time.Hour)
 				p.Terminating = r.IntN(10) == 0
 				n.Pods = append(n.Pods, p)

@@ -16,7 +16,7 @@ type Node struct {
 
 	Allocatable Resources
 	MaxPods     int
-	Refuses     []string // classes of pods that its kubelet would not run lately, sorted
+	Rejects     []Rejection // by class
 
 	Pods []*Pod // bound here and not finished, ours and others', by UID
 
@@ -47,6 +47,27 @@ func (n *Node) Free() Resources {
 // FreePods is how many more pods the kubelet accepts.
 func (n *Node) FreePods() int { return n.MaxPods - len(n.Pods) }
 
+// Rejected is what is remembered of pods of a class that the kubelet would not run, or nil.
+func (n *Node) Rejected(class string) *Rejection { return rejected(n.Rejects, class) }
+
+// Rejection is a class of pods that a kubelet would not run although they fit by all that is known. It is
+// kept off that node for a while, and where two nodes of a group did so, nothing of the group is bought
+// for it.
+type Rejection struct {
+	Class  string
+	Reason string // the kubelet's
+	Until  time.Time
+}
+
+func rejected(list []Rejection, class string) *Rejection {
+	for k := range list {
+		if list[k].Class == class {
+			return &list[k]
+		}
+	}
+	return nil
+}
+
 // NodeGroup is a configured set of equal nodes that a provider can grow.
 type NodeGroup struct {
 	Name         string
@@ -73,11 +94,15 @@ type NodeGroup struct {
 	BlockedUntil   time.Time // the cloud refused lately: nothing is bought before this time
 	BlockedBecause string    // the cloud's reason, for people
 
-	Template  *Node      // shape of a node that could be launched; nil while unknown
-	Learned   bool       // Template is what nodes of the group offered, not what the cloud promises
-	Instances []Instance // by ID
-	Unfit     []Unfit    // by shape
+	Template  *Node       // shape of a node that could be launched; nil while unknown
+	Learned   bool        // Template is what nodes of the group offered, not what the cloud promises
+	Instances []Instance  // by ID
+	Unfit     []Unfit     // by shape
+	Rejects   []Rejection // by class
 }
+
+// Rejected is what is remembered of pods of a class that kubelets of the group would not run, or nil.
+func (g *NodeGroup) Rejected(class string) *Rejection { return rejected(g.Rejects, class) }
 
 // Instance is one machine of a node group, as the cloud tells it.
 type Instance struct {

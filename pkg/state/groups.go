@@ -40,6 +40,7 @@ func (b *builder) nodeGroups() {
 		b.refusal(g)
 		b.learnedBoot(g)
 		b.flaps(g)
+		g.Rejects = b.m.rejections.away(scope{group: g.Name}, b.s.Now)
 		b.s.NodeGroups = append(b.s.NodeGroups, g)
 	}
 	slices.SortFunc(b.s.NodeGroups, func(x, y *snapshot.NodeGroup) int { return cmp.Compare(x.Name, y.Name) })
@@ -72,7 +73,6 @@ func (b *builder) seen(g *snapshot.NodeGroup, c *v1alpha1.NodeGroup, seen cloud.
 	slices.SortFunc(g.Instances, func(x, y snapshot.Instance) int { return cmp.Compare(x.ID, y.ID) })
 	learned := b.learned(c.Name, seen.LaunchVersion)
 	g.Template, g.Learned = template(g, c, seen, learned), learned != nil
-	refuse(g.Template, b.m.rejections.away(scope{group: g.Name}, b.s.Now))
 }
 
 // listingLag is how long the cloud's listing may lag behind a launch's own answer.

@@ -98,8 +98,11 @@ func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	if r.IntN(2) == 0 {
 		p.Spec.NodeName = node()
 	}
-	if r.IntN(8) == 0 {
+	switch r.IntN(8) {
+	case 0:
 		p.Status.Phase = corev1.PodSucceeded
+	case 1:
+		p.Status.Phase, p.Status.Reason = corev1.PodFailed, "OutOfcpu"
 	}
 	m.Pods().OnAdd(p, false)
 	return "pod"

@@ -128,7 +128,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
 		jobs:           map[types.UID]*batchv1.Job{},
-		rejections:     newRejections(),
+		rejections:     rejections{by: map[scope]map[string]*rest{}},
 		kept:           newKept(),
 	}
 	for _, name := range config.SchedulerNames {

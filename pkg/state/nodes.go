@@ -67,7 +67,7 @@ func (b *builder) nodes() {
 			Draining:  hasTaint(object, v1alpha1.DrainingTaint) || b.m.draining[name],
 			Protected: Protected(object),
 		}
-		refuse(n, b.m.rejections.away(scope{node: name}, b.s.Now))
+		keepAway(n, b.m.rejections.away(scope{node: name}, b.s.Now))
 		n.NotUsable = b.notUsable(object, n)
 		if in.instance.Terminating {
 			n.NotUsable = "its instance is being terminated"

@@ -1,46 +1,42 @@
 package state
 
 import (
+	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/capmgr/capmgr/pkg/snapshot"
 )
 
-// Back-off for a class of pods that a kubelet would not run although everything said that they fit: on that
-// node, and for new nodes of its group. It doubles with every further one.
+// How long a class of pods is kept off a node whose kubelet would not run one: first, and at most. Most such
+// failures are over in seconds, as a device that was not given back yet; some are for ever.
 const (
-	rejectedFirst      = time.Minute
-	rejectedMost       = 15 * time.Minute
-	rejectedGroupFirst = unfitFirst
-	rejectedGroupMost  = unfitMost
+	rejectedFirst = 15 * time.Second
+	rejectedMost  = 15 * time.Minute
 )
 
-// rejections are pods that kubelets would not run.
+// rejections are pods that kubelets would not run although everything said that they fit. Their controllers
+// make others, which would be bound to the same nodes again and again, or to new ones. A restart forgets
+// them: then each node is tried once more.
 type rejections struct {
-	fresh []rejection                 // since the last snapshot
-	known map[types.UID]bool          // pods that have been counted and are still there
-	by    map[scope]map[string]*pause // by class of pods
+	fresh []rejection                // since the last snapshot
+	by    map[scope]map[string]*rest // by class of pods
 }
 
-type rejection struct{ node, class string }
+type rejection struct{ node, class, reason string }
 
-// scope is a node, or a node group for which no node of the name counts.
+// scope is a node, or what is bought of a node group.
 type scope struct{ node, group string }
 
-// pause is how long a class is kept away.
-type pause struct {
-	times int
-	until time.Time
-	ends  time.Time // when it is forgotten
-}
-
-func newRejections() rejections {
-	return rejections{known: map[types.UID]bool{}, by: map[scope]map[string]*pause{}}
+// rest is how long a class is kept away.
+type rest struct {
+	times  int
+	until  time.Time
+	ends   time.Time // when it is forgotten
+	reason string
+	nodes  map[string]bool // of a group: where it was rejected
 }
 
 // rejected says whether a kubelet refused to run a pod: it has failed, and no container of it was ever made.
@@ -49,49 +45,49 @@ func rejected(p *corev1.Pod) bool {
 		len(p.Status.ContainerStatuses)+len(p.Status.InitContainerStatuses) == 0
 }
 
-// note takes down a pod that was rejected, once.
-func (r *rejections) note(p *pod) {
-	if p.ours && rejected(p.object) && !r.known[p.object.UID] {
-		r.known[p.object.UID] = true
-		r.fresh = append(r.fresh, rejection{p.object.Spec.NodeName, p.class})
+// note takes down a pod that was rejected. One that was not known to be alive failed before this process
+// began, or has been taken down.
+func (r *rejections) note(known *pod, now *corev1.Pod) {
+	if known != nil && known.ours && rejected(now) {
+		r.fresh = append(r.fresh, rejection{now.Spec.NodeName, known.class, now.Status.Reason})
 	}
 }
 
-// count begins a pause, or one twice as long as the last.
-func (r *rejections) count(s scope, class string, now time.Time, first, most time.Duration) {
+// of is what is remembered of a class.
+func (r *rejections) of(s scope, class string) *rest {
 	if r.by[s] == nil {
-		r.by[s] = map[string]*pause{}
+		r.by[s] = map[string]*rest{}
 	}
-	p := r.by[s][class]
-	if p == nil {
-		p = &pause{}
-		r.by[s][class] = p
+	if r.by[s][class] == nil {
+		r.by[s][class] = &rest{}
 	}
-	const doublings = 5 // beyond the most
-	wait := min(most, first<<min(p.times, doublings))
-	p.times++
-	p.until, p.ends = now.Add(wait), now.Add(2*wait+most)
+	return r.by[s][class]
 }
 
-// away lists the classes that are to be kept away, sorted.
-func (r *rejections) away(s scope, now time.Time) (classes []string) {
+// again keeps the class away, twice as long as the last time.
+func (r *rest) again(now time.Time, first, most time.Duration) {
+	const doublings = 10 // beyond the most
+	wait := min(most, first<<min(r.times, doublings))
+	r.times++
+	r.until, r.ends = now.Add(wait), now.Add(2*wait+most)
+}
+
+// away lists the classes that are kept away, by name.
+func (r *rejections) away(s scope, now time.Time) (out []snapshot.Rejection) {
 	for class, p := range r.by[s] {
 		if now.Before(p.until) {
-			classes = append(classes, class)
+			out = append(out, snapshot.Rejection{Class: class, Reason: p.reason, Until: p.until})
 		}
 	}
-	slices.Sort(classes)
-	return classes
+	slices.SortFunc(out, func(x, y snapshot.Rejection) int { return cmp.Compare(x.Class, y.Class) })
+	return out
 }
 
-// rejections brings what kubelets refused up to date, and marks the nodes for which that has changed.
+// rejections brings what kubelets rejected up to date, and marks the nodes for which that has changed.
 func (b *builder) rejections() {
 	r := &b.m.rejections
 	for _, f := range r.fresh {
-		r.count(scope{node: f.node}, f.class, b.s.Now, rejectedFirst, rejectedMost)
-		if g := b.groupOf(f.node); g != "" {
-			r.count(scope{group: g}, f.class, b.s.Now, rejectedGroupFirst, rejectedGroupMost)
-		}
+		b.reject(f)
 	}
 	r.fresh = nil
 	for s, classes := range r.by {
@@ -103,33 +99,59 @@ func (b *builder) rejections() {
 		if len(classes) == 0 {
 			delete(r.by, s)
 		}
-		if at, there := find(b.m.kept.list, s.node, nodeName); there && !slices.Equal(b.m.kept.list[at].Refuses, r.away(s, b.s.Now)) {
+		if n := b.last(s.node); n != nil && !slices.Equal(n.Rejects, r.away(s, b.s.Now)) {
 			b.m.kept.nodes[s.node] = true
 		}
 	}
 }
 
-// refuse marks a node as one that is no place for classes of pods. It is of another class than those that
-// are.
-func refuse(n *snapshot.Node, classes []string) {
-	if len(classes) > 0 {
-		n.Refuses = classes
-		n.Class += " refuses " + strings.Join(classes, " ")
+// reject counts one rejection. Pods that were bound together and failed together are one. A second node of
+// a group that runs no such pod anywhere says that the next would not either: it is not bought for a while.
+func (b *builder) reject(f rejection) {
+	r := &b.m.rejections
+	on := r.of(scope{node: f.node}, f.class)
+	if b.s.Now.Before(on.until) {
+		return
 	}
+	on.reason = f.reason
+	on.again(b.s.Now, rejectedFirst, rejectedMost)
+	n := b.last(f.node)
+	if n == nil || n.Group == "" || b.runs(n.Group, f.class) {
+		return
+	}
+	of := r.of(scope{group: n.Group}, f.class)
+	if of.nodes[f.node] {
+		return
+	}
+	if of.reason = f.reason; of.nodes == nil {
+		of.nodes, of.ends = map[string]bool{f.node: true}, b.s.Now.Add(unfitMost)
+		return
+	}
+	of.nodes[f.node] = true
+	of.again(b.s.Now, unfitFirst, unfitMost)
 }
 
-// groupOf is the group that the cloud says a node is in, or "".
-func (b *builder) groupOf(node string) string {
-	object := b.m.nodes[node]
-	if object == nil || object.Spec.ProviderID == "" {
-		return ""
+// last is a node as the last snapshot had it, or nil.
+func (b *builder) last(node string) *snapshot.Node {
+	if at, there := find(b.m.kept.list, node, nodeName); there {
+		return b.m.kept.list[at]
 	}
-	for name, g := range b.m.groups {
-		for _, i := range g.Instances {
-			if i.ProviderID == object.Spec.ProviderID {
-				return name
-			}
-		}
+	return nil
+}
+
+// runs says whether pods of a class run on nodes of a group.
+func (b *builder) runs(group, class string) bool {
+	return slices.ContainsFunc(b.m.kept.list, func(n *snapshot.Node) bool {
+		return n.Group == group && slices.ContainsFunc(b.m.kept.onNode[n.Name], func(p *snapshot.Pod) bool {
+			return p.Class == class && p.Object.Status.Phase == corev1.PodRunning
+		})
+	})
+}
+
+// keepAway notes on a node what is kept off it. It is of another class than nodes that take everything.
+func keepAway(n *snapshot.Node, rejects []snapshot.Rejection) {
+	n.Rejects = rejects
+	for _, r := range rejects {
+		n.Class += " without " + r.Class
 	}
-	return ""
 }

@@ -20,7 +20,7 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 		converted := m.convert(p)
 		m.note(func() {
 			if finished(p) {
-				m.rejections.note(converted)
+				m.rejections.note(m.pods[p.UID], p)
 				m.forgetPod(p.UID)
 				return
 			}
@@ -35,10 +35,7 @@ func (m *Mirror) Pods() cache.ResourceEventHandler {
 			}
 		})
 	}, func(p *corev1.Pod) {
-		m.note(func() {
-			m.forgetPod(p.UID)
-			delete(m.rejections.known, p.UID)
-		})
+		m.note(func() { m.forgetPod(p.UID) })
 	})
 }
 

@@ -206,6 +206,21 @@ var rules = []rule{
 		kept:   []fixture{{path: "cmd/agent", deps: []string{"github.com/NVIDIA/go-nvml/pkg/nvml"}}},
 	},
 	{
+		// Users find every reason in docs/reasons.md.
+		name:  "every reason is of the list",
+		check: reasonsAreListed,
+		broken: []fixture{
+			{path: "pkg/scheduler", source: `var b = &blocked{"NoLuck", "", ""}`},
+			{path: "pkg/scheduler", source: `var b = &blocked{reason: "NoLuck"}`},
+			{path: "pkg/scaling", source: `var d = &Denial{Reason: "NoLuck"}`},
+			{path: "pkg/execute", source: "import \"github.com/capmgr/capmgr/pkg/plan\"\nvar r = plan.Reason(\"NoLuck\")"},
+		},
+		kept: []fixture{
+			{path: "pkg/scheduler", source: "import \"github.com/capmgr/capmgr/pkg/plan\"\nvar b = &blocked{plan.NoNodeFits, \"\", \"\"}"},
+			{path: "pkg/execute", source: `var c = Condition{Reason: "AnotherWriter"}`},
+		},
+	},
+	{
 		name:   "main.go is wiring, under 40 lines",
 		check:  mainIsShort,
 		broken: []fixture{{path: manager, source: strings.Repeat("// wiring\n", 40)}},

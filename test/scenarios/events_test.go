@@ -18,6 +18,7 @@ import (
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/plan"
+	"github.com/capmgr/capmgr/pkg/state"
 	"github.com/capmgr/capmgr/test/model"
 )
 
@@ -28,7 +29,8 @@ type teller struct {
 	files map[string][]byte
 	plan  *plan.Plan // the last one decided
 
-	stolen int // pods that another scheduler has bound
+	stolen   int            // pods that another scheduler has bound
+	rejected map[string]int // pods that a node's kubelet would not run
 }
 
 // event is what one line of a story does. It returns what the line prints.
@@ -49,6 +51,7 @@ var events = map[string]struct {
 	"expect-evictions": {2, "GANG N: fail if it has been evicted more often, in whole or in part", expectEvictions},
 	"expect-purchases": {2, "GROUP N: fail if more nodes of it have ever been bought", expectPurchases},
 	"expect-victims":   {1, "N: fail if the last plan evicts more pods, and say how many there are", expectVictims},
+	"expect-rejected":  {2, "NODE N: fail if its kubelet has rejected more pods, and say how many it did", expectRejected},
 	"expect-idle":      {0, ": fail if there is anything to do", expectIdle},
 	"show":             {1, "requests|pods|nodes|next: print what there is, or when time alone may change the plan", show},
 
@@ -80,7 +83,7 @@ var events = map[string]struct {
 	"template":   {2, "GROUP VERSION: new instances are of another version of the launch template", template},
 	"unlisted":   {2, "GROUP N: the listing does not show the newest N instances", unlisted},
 
-	"reject":   {2, "pod/NAME REASON: the kubelet would not run it", reject},
+	"reject":   {3, "NODE gpus|all REASON: its kubelet runs none of the pods there that ask for GPUs, or none of ours at all", reject},
 	"steal":    {0, ": another scheduler fills every GPU that is free with pods of its own", steal},
 	"operator": {1, "stopped|running: whether KubeRay makes and deletes pods", operator},
 	"budget":   {2, "NAME N: a disruption budget allows N more evictions", budget},
@@ -226,15 +229,35 @@ func expectVictims(t *teller, args []string) (string, error) {
 	return fmt.Sprintf("the plan evicts %d pods\n", n), nil
 }
 
-// reject fails a pod as a kubelet does that does not admit it. Its controller deletes it and makes another.
+// reject fails pods as a kubelet does that does not admit them. Their controllers delete them and make others.
 func reject(t *teller, args []string) (string, error) {
-	_, ns, name := object(args[0])
-	if err := t.world.ChangePod(ns, name, func(p *corev1.Pod) {
-		p.Status.Phase, p.Status.Reason, p.Status.Message = corev1.PodFailed, args[1], "Pod was rejected: "+strings.Join(args[1:], " ")
-	}); err != nil {
+	for _, p := range t.world.Pods() {
+		if p.Spec.NodeName != args[0] || state.Resident(p) || args[1] == "gpus" && fit.Requests(p).MilliGPU == 0 {
+			continue
+		}
+		if err := t.world.ChangePod(p.Namespace, p.Name, func(p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: args[2], Message: "Pod was rejected: " + args[2]}
+		}); err != nil {
+			return "", err
+		}
+		if err := t.world.DeletePod(p.Namespace, p.Name); err != nil {
+			return "", err
+		}
+		t.rejected[args[0]]++
+	}
+	return "", nil
+}
+
+func expectRejected(t *teller, args []string) (string, error) {
+	most, err := strconv.Atoi(args[1])
+	if err != nil {
 		return "", err
 	}
-	return "", t.world.DeletePod(ns, name)
+	n := t.rejected[args[0]]
+	if n > most {
+		return "", fmt.Errorf("the kubelet of %s has rejected %d pods", args[0], n)
+	}
+	return fmt.Sprintf("the kubelet of %s has rejected %d pods\n", args[0], n), nil
 }
 
 // steal binds a foreign pod to every GPU that no pod holds. One that is on its way out holds its own

@@ -26,7 +26,7 @@ var begin = time.Date(2026, time.January, 5, 9, 0, 0, 0, time.UTC)
 
 // newTeller builds the world that a scenario starts with.
 func newTeller(a *txtar.Archive) (*teller, error) {
-	t := &teller{start: begin, files: map[string][]byte{}}
+	t := &teller{start: begin, files: map[string][]byte{}, rejected: map[string]int{}}
 	for _, f := range a.Files {
 		if _, twice := t.files[f.Name]; twice {
 			return nil, fmt.Errorf("the file %s appears twice", f.Name)
