@@ -91,8 +91,6 @@ func TestLearnedShapeKeepsTheDaemonsAndForgetsTheRest(t *testing.T) {
 	}
 }
 
-// TestANodeThatIsGivenBackIsNoPattern: the taint that closes it would keep every pod away from a node that
-// is bought in its place.
 func TestWhatOneKubeletRejectsANewNodeMayRun(t *testing.T) {
 	w := newWorld()
 	g := w.group("g5", 0, 4)
@@ -103,6 +101,8 @@ func TestWhatOneKubeletRejectsANewNodeMayRun(t *testing.T) {
 	}
 }
 
+// TestANodeThatIsGivenBackIsNoPattern: the taint that closes it would keep every pod away from a node that
+// is bought in its place.
 func TestANodeThatIsGivenBackIsNoPattern(t *testing.T) {
 	w := newWorld()
 	w.node(w.group("g5", 0, 4)).Draining = true

@@ -26,6 +26,18 @@ func (r *room) lent(booked, g snapshot.GangID, n *snapshot.Node) bool {
 	return r.lending.on && booked != "" && booked != g && (r.lending.gpus || n.Allocatable.MilliGPU == 0) && slices.Contains(r.lending.owners, booked)
 }
 
+// eachLent calls with the slots that may be lent to a gang for a pod, the best first of each owner's kinds of
+// nodes. may says on which shelves the pod may find a place; nil: on all of them.
+func (r *room) eachLent(p *snapshot.Pod, g snapshot.GangID, may []bool, try func(*slot) (more bool)) {
+	for _, owner := range r.lending.owners {
+		for _, sh := range r.shelves[owner] {
+			if r.lent(owner, g, sh.example) && p.Request.FitsIn(sh.free) && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
+				sh.each(p, try)
+			}
+		}
+	}
+}
+
 // borrow finds places for all pods of a demand on nodes on their way, those of others included. Who asks for
 // no GPUs is lent none with them.
 func (d *decision) borrow(q *demand) bool {

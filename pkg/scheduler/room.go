@@ -423,26 +423,24 @@ func (r *room) find(p *snapshot.Pod, g snapshot.GangID, upTo stage) (best *slot)
 		}
 	}
 	if r.lending.on && upTo >= coming {
-		for _, owner := range r.lending.owners {
-			for _, sh := range r.shelves[owner] {
-				if r.lent(owner, g, sh.example) && p.Request.FitsIn(sh.free) && (may == nil || may[sh.id]) && !r.outside(p, sh.kind.zone) {
-					sh.each(p, func(sl *slot) bool { return try(sl, max(sl.stage, coming)) })
-				}
-			}
-		}
+		r.eachLent(p, g, may, func(sl *slot) bool { return try(sl, max(sl.stage, coming)) })
 	}
-	if upTo < leaving {
-		return best
+	if upTo >= leaving {
+		r.eachVacating(p, g, upTo, func(sl *slot) bool { return try(sl, leaving) })
 	}
+	return best
+}
+
+// eachVacating calls with the slots that have room for a pod when those have gone that are leaving.
+func (r *room) eachVacating(p *snapshot.Pod, g snapshot.GangID, upTo stage, try func(*slot) (more bool)) {
 	for _, sl := range r.vacating {
 		if !r.forGang(sl, p, g) || r.outside(p, sl.node.Zone) {
 			continue
 		}
 		if at, why, _ := r.stageFor(sl, p, upTo); why == "" && at == leaving {
-			try(sl, leaving)
+			try(sl)
 		}
 	}
-	return best
 }
 
 // forGang says whether a gang may use a slot for a pod, as far as bookings go.
