@@ -90,12 +90,16 @@ func (e *Executor) settleDoubts(ctx context.Context) error {
 	return nil
 }
 
+// launchesWithin is how long a launch may take, as a rule, of which nobody lives to write down when it was.
+const launchesWithin = time.Minute
+
 // countGrowth writes down a purchase for the limit on growth, which outlives the gang and its request.
 func (e *Executor) countGrowth(ctx context.Context, b plan.Book) error {
 	if !e.Mirror.LimitsGrowth() {
 		return nil
 	}
-	next := state.Bought{Request: b.Gang.Namespace + "/" + b.Request, At: e.Now()}
+	// The hour begins with the launch, which is yet to come and written down when it is known.
+	next := state.Bought{Request: b.Gang.Namespace + "/" + b.Request, At: e.Now().Add(launchesWithin)}
 	for _, p := range b.Purchases {
 		next.Nodes += p.Count
 	}

@@ -176,6 +176,9 @@ func (d *decision) takeIn() {
 		if b := d.unplaceable(w); b != nil {
 			w.say(b)
 			d.unbook(w)
+			if b.reason == plan.ExceedsLimit || b.reason == plan.NonPreemptibleOverQuota { // it was bound in part before
+				d.evictStale(w)
+			}
 		}
 	}
 }
