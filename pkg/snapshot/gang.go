@@ -46,7 +46,7 @@ type Gang struct {
 	HeldUntil time.Time // not to be bound before: its bind was refused; zero when it may
 
 	Cluster  Ref  // the RayCluster whose worker groups these are; its UID is "" while there is none yet
-	Top      Ref  // the RayJob or RayService that it runs for; zero where its owner is the top
+	Top      Ref  // the RayJob or RayService that it runs for, or the Deployment or StatefulSet that it is a pod of; zero where its owner is the top
 	TellsTop bool // its verdict is also Top's: of two clusters of one RayService, only one's is
 
 	Scaler        Scaler

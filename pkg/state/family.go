@@ -12,7 +12,8 @@ import (
 )
 
 // A RayJob, its RayCluster and the Job that submits to it are three owners of pods and one gang. Their
-// units are a family, named after the RayJob.
+// units are a family, named after the RayJob. So are the ReplicaSets of a Deployment, whose labels all
+// their pods go by.
 
 // rootOf is the unit that the family of a unit is named after.
 func (m *Mirror) rootOf(key types.UID) types.UID {
@@ -29,6 +30,9 @@ func (m *Mirror) rootOf(key types.UID) types.UID {
 			}
 			return uid
 		}
+	}
+	if o := m.owners[key]; o != nil && o.of != "" {
+		return o.of
 	}
 	return key
 }

@@ -118,7 +118,9 @@ func (b *builder) gangsOf(root types.UID) (gangs []*snapshot.Gang) {
 			// Its RayCluster has not been seen yet, or is not the one that its RayJob runs on any more;
 			// alone it means nothing.
 		default:
-			gangs = append(gangs, b.single(p))
+			if top, known := b.m.topOf(in); known {
+				gangs = append(gangs, b.single(p, top))
+			}
 		}
 	}
 	switch {
@@ -140,13 +142,19 @@ func gangID(namespace, kind, name, uid string) snapshot.GangID {
 	return snapshot.GangID(namespace + "/" + kind + "/" + name + "/" + uid)
 }
 
-// single is a pod that is a gang of its own.
-func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
+// single is a pod that is a gang of its own. What its top owner asks for wins over what it asks for itself,
+// as it does in KAI.
+func (b *builder) single(p *snapshot.Pod, top *owner) *snapshot.Gang {
 	object := b.m.pods[types.UID(p.UID)].object
+	labels := object.Labels
+	if top != nil {
+		labels = top.labels
+	}
+	preemptibility := cmp.Or(labels[v1alpha1.PreemptibilityLabel], object.Labels[v1alpha1.PreemptibilityLabel])
 	g := &snapshot.Gang{
 		ID: gangID(p.Namespace, "Pod", p.Name, p.UID), APIVersion: "v1", Kind: "Pod",
 		Namespace: p.Namespace, Name: p.Name, UID: p.UID,
-		Queue: ray.Queue(object.Labels), Created: p.Created, Shape: shapeOfPod(p, object.Labels[v1alpha1.PreemptibilityLabel]),
+		Queue: cmp.Or(ray.Queue(labels), ray.Queue(object.Labels)), Created: p.Created, Shape: shapeOfPod(p, preemptibility),
 		Groups:      []snapshot.Group{{Name: "pod", Min: 1, Want: 1, Request: p.Request}},
 		Members:     []*snapshot.Pod{p},
 		Runtime:     expectedRuntime(object.Annotations),
@@ -155,8 +163,11 @@ func (b *builder) single(p *snapshot.Pod) *snapshot.Gang {
 	if s := object.Spec.ActiveDeadlineSeconds; s != nil && g.Runtime == 0 {
 		g.Runtime = time.Duration(*s) * time.Second
 	}
+	if top != nil {
+		g.Top = top.ref
+	}
 	p.Gang, p.Group = g.ID, "pod"
-	b.rank(g, object.Labels, object)
+	b.rank(g, labels, object)
 	return g
 }
 

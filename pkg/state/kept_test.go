@@ -53,6 +53,9 @@ func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	if r.IntN(3) == 0 {
 		return rayEvent(r, m, now, fmt.Sprint("j", r.IntN(5)))
 	}
+	if r.IntN(4) == 0 {
+		return ownerEvent(r, m)
+	}
 	switch r.IntN(12) {
 	case 0:
 		m.Nodes().OnAdd(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node()},
@@ -95,6 +98,10 @@ func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	if r.IntN(3) > 0 {
 		p.OwnerReferences = []metav1.OwnerReference{{Kind: []string{"Job", "RayCluster", "ReplicaSet"}[r.IntN(3)], UID: types.UID(owner), Controller: ptr.To(true)}}
 	}
+	if r.IntN(4) == 0 {
+		kind := []string{ReplicaSet, StatefulSet}[r.IntN(2)]
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, UID: types.UID(fmt.Sprint(kind, r.IntN(3))), Controller: ptr.To(true)}}
+	}
 	if r.IntN(2) == 0 {
 		p.Spec.NodeName = node()
 	}
@@ -106,6 +113,22 @@ func event(r *rand.Rand, m *Mirror, now time.Time) string {
 	}
 	m.Pods().OnAdd(p, false)
 	return "pod"
+}
+
+// ownerEvent changes one of the owners that create pods one by one. A ReplicaSet may be adopted.
+func ownerEvent(r *rand.Rand, m *Mirror) string {
+	kind := []string{Deployment, ReplicaSet, StatefulSet}[r.IntN(3)]
+	o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: kind, UID: types.UID(fmt.Sprint(kind, r.IntN(3)))}}
+	if r.IntN(4) == 0 {
+		m.Owners(kind).OnDelete(o)
+		return kind + " gone"
+	}
+	o.Labels = map[string]string{v1alpha1.QueueLabel: []string{"", "q", "r"}[r.IntN(3)]}
+	if kind == ReplicaSet && r.IntN(4) > 0 {
+		o.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: Deployment, UID: types.UID(fmt.Sprint(Deployment, r.IntN(3))), Controller: ptr.To(true)}}
+	}
+	m.Owners(kind).OnAdd(o, false)
+	return kind
 }
 
 // rayEvent changes one of Ray's objects, or what a head says.

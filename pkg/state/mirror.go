@@ -65,6 +65,7 @@ type Mirror struct {
 	short     map[string]time.Time // by gang: since when it runs below that
 	classes   map[string]*schedulingv1.PriorityClass
 	jobs      map[types.UID]*batchv1.Job
+	owners    map[types.UID]*owner // Deployments, ReplicaSets and StatefulSets
 	observed  bool
 	claimed   map[part][]string // by purchase: the nodes that other autoscalers made for it, as of the last snapshot
 
@@ -85,6 +86,7 @@ type pod struct {
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string
+	ofApps    bool // it is of the group apps
 
 	out *snapshot.Pod // what the last snapshot said of it; nil: nothing, or it has changed
 }
@@ -128,6 +130,7 @@ func New(config *v1alpha1.Config) *Mirror {
 		short:          map[string]time.Time{},
 		classes:        map[string]*schedulingv1.PriorityClass{},
 		jobs:           map[types.UID]*batchv1.Job{},
+		owners:         map[types.UID]*owner{},
 		rejections:     rejections{by: map[scope]map[string]*rest{}},
 		kept:           newKept(),
 	}

@@ -137,6 +137,14 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 			arrives(func(m *state.Mirror) { m.Pods().OnAdd(p, true) })
 		}
 	}
+	d := apps("web", nil, "", v1alpha1.QueueLabel, "q1")
+	set := apps("web-1", d, state.Deployment)
+	arrives(func(m *state.Mirror) { m.Owners(state.Deployment).OnAdd(d, true) })
+	arrives(func(m *state.Mirror) { m.Owners(state.ReplicaSet).OnAdd(set, true) })
+	for _, name := range []string{"web-1-a", "web-1-b"} {
+		p := &corev1.Pod{ObjectMeta: apps(name, set, state.ReplicaSet).ObjectMeta, Spec: template("1").Spec}
+		arrives(func(m *state.Mirror) { m.Pods().OnAdd(p, true) })
+	}
 	decide := func(order []func(*state.Mirror)) []string {
 		m := state.New(config())
 		for _, arrive := range order {

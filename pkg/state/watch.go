@@ -51,7 +51,7 @@ func (m *Mirror) convert(p *corev1.Pod) *pod {
 	out := &pod{object: p, request: fit.Requests(p), ours: m.schedulerNames[p.Spec.SchedulerName]}
 	out.class, out.alone = fit.PodClass(p)
 	if ref := metav1.GetControllerOf(p); ref != nil {
-		out.owner, out.ownerKind = ref.UID, ref.Kind
+		out.owner, out.ownerKind, out.ofApps = ref.UID, ref.Kind, ofApps(ref)
 	}
 	return out
 }
