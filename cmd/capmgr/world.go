@@ -6,10 +6,14 @@ import (
 	"time"
 
 	rayv1 "github.com/ray-project/kuberay/ray-operator/apis/ray/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -33,7 +37,8 @@ type world struct {
 	observer  *state.Observer
 	providers map[v1alpha1.Provider]cloud.Provider
 
-	core   informers.SharedInformerFactory // Kubernetes' own kinds, shared with the fit check's plugins
+	core   informers.SharedInformerFactory        // Kubernetes' own kinds, shared with the fit check's plugins
+	metas  metadatainformer.SharedInformerFactory // those of which nothing but the metadata is of interest to anybody
 	synced []toolscache.InformerSynced
 }
 
@@ -43,13 +48,18 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", rc.Host, err)
 	}
+	metas, err := metadata.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", rc.Host, err)
+	}
 	providers, err := newProviders(ctx, config, rc)
 	if err != nil {
 		return nil, err
 	}
 	w := &world{
 		kube: kube, providers: providers, mirror: state.New(config),
-		core: informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(withoutManagedFields)),
+		core:  informers.NewSharedInformerFactoryWithOptions(kube, 0, informers.WithTransform(lean)),
+		metas: metadatainformer.NewSharedInformerFactoryWithOptions(metas, 0, metadatainformer.WithTransform(lean)),
 	}
 	if w.fit, err = fit.New(w.core); err != nil {
 		return nil, fmt.Errorf("set up the fit check: %w", err)
@@ -65,6 +75,9 @@ func newWorld(ctx context.Context, config *v1alpha1.Config, rc *rest.Config) (*w
 		{w.core.Batch().V1().Jobs().Informer(), w.mirror.Jobs()},
 		{w.core.Policy().V1().PodDisruptionBudgets().Informer(), w.mirror.PodDisruptionBudgets()},
 		{w.core.Scheduling().V1().PriorityClasses().Informer(), w.mirror.PriorityClasses()},
+		{w.core.Apps().V1().ReplicaSets().Informer(), w.mirror.Owners(state.ReplicaSet)},
+		{w.core.Apps().V1().StatefulSets().Informer(), w.mirror.Owners(state.StatefulSet)},
+		{w.metas.ForResource(appsv1.SchemeGroupVersion.WithResource("deployments")).Informer(), w.mirror.Owners(state.Deployment)},
 	} {
 		reg, err := feed.informer.AddEventHandler(feed.handler)
 		if err != nil {
@@ -108,8 +121,10 @@ func (w *world) follow(ctx context.Context, custom cache.Cache) error {
 // Start runs the informers of Kubernetes' own kinds until ctx ends.
 func (w *world) Start(ctx context.Context) error {
 	w.core.Start(ctx.Done())
+	w.metas.Start(ctx.Done())
 	<-ctx.Done()
 	w.core.Shutdown()
+	w.metas.Shutdown()
 	return nil
 }
 
@@ -157,10 +172,19 @@ func newProvider(ctx context.Context, name v1alpha1.Provider, config *v1alpha1.C
 	return nil, fmt.Errorf("provider %q is not built in", name)
 }
 
-// withoutManagedFields drops what nobody here reads and what is often half of an object.
-func withoutManagedFields(o any) (any, error) {
+// lean drops what nobody here reads and what is often most of an object. Of the owners that create pods
+// one by one, a decision reads labels and selectors: there are thousands of old ReplicaSets.
+func lean(o any) (any, error) {
 	if accessor, err := meta.Accessor(o); err == nil {
 		accessor.SetManagedFields(nil)
+	}
+	switch o := o.(type) {
+	case *appsv1.ReplicaSet:
+		o.Annotations, o.Spec, o.Status = nil, appsv1.ReplicaSetSpec{Selector: o.Spec.Selector}, appsv1.ReplicaSetStatus{}
+	case *appsv1.StatefulSet:
+		o.Annotations, o.Spec, o.Status = nil, appsv1.StatefulSetSpec{Selector: o.Spec.Selector}, appsv1.StatefulSetStatus{}
+	case *metav1.PartialObjectMetadata:
+		o.Annotations = nil
 	}
 	return o, nil
 }
