@@ -111,7 +111,7 @@ func (e *Executor) Execute(ctx context.Context, p *plan.Plan) error {
 	for _, group := range slices.Sorted(maps.Keys(terminate)) {
 		e.terminate(ctx, group, terminate[group])
 	}
-	e.verdicts.submit(ctx, e, p.Verdicts)
+	e.verdicts.submit(ctx, e, slices.Concat(p.Verdicts, plan.ForMakers(p.Verdicts)))
 	e.showPods(ctx, p.Verdicts)
 	e.reportQueues(ctx, p.Queues)
 	return errors.Join(errs...)

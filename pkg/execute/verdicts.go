@@ -105,9 +105,11 @@ func (w *verdictWriter) lastReason(v plan.Verdict) plan.Reason {
 func (e *Executor) publish(ctx context.Context, v plan.Verdict, last plan.Reason) error {
 	for _, o := range v.Objects() {
 		var err error
-		if o.Kind == "Pod" {
+		switch {
+		case o.Kind == "Pod":
 			err = e.publishOnPod(ctx, v)
-		} else {
+		case o.APIVersion == "apps/v1": // an event is enough: its pods carry the verdicts
+		default:
 			err = e.annotate(ctx, o, v.Text())
 		}
 		if err != nil && !apierrors.IsNotFound(err) {

@@ -62,6 +62,8 @@ type Verdict struct {
 
 	Also [2]Owner `json:"-"` // further objects that it is written on, where its users look for it; zero: none
 
+	Maker Owner `json:"-"` // the Deployment or StatefulSet that its pod is one of; zero: none
+
 	Early    bool   `json:"-"` // too soon to tell anyone: it is likely to change by itself in seconds
 	Previous string `json:"-"` // the verdict as last written on the owner
 }
@@ -150,7 +152,10 @@ func VerdictFor(g *snapshot.Gang, queue string) Verdict {
 	if g.Cluster.UID != "" && g.Cluster.UID != g.UID {
 		v.Also[0] = Of(g.Cluster)
 	}
-	if g.TellsTop && g.Top.UID != g.UID {
+	switch {
+	case g.Kind == "Pod":
+		v.Maker = Of(g.Top)
+	case g.TellsTop && g.Top.UID != g.UID:
 		v.Also[1] = Of(g.Top)
 	}
 	return v

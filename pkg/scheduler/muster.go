@@ -151,7 +151,7 @@ func (m *muster) queues() bool {
 // since the last decision stays the same value.
 func (m *muster) answer(v plan.Verdict) {
 	own := plan.VerdictFor(m.gang, m.gang.Queue)
-	v.Gang, v.Previous, v.Also = own.Gang, own.Previous, own.Also
+	v.Gang, v.Previous, v.Also, v.Maker = own.Gang, own.Previous, own.Also, own.Maker
 	if m.verdict == nil || *m.verdict != v {
 		news := v // v itself stays where it is
 		m.verdict, m.like = &news, nil
