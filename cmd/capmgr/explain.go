@@ -29,16 +29,18 @@ func newExplainCommand() *cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
 	var config string
 	cmd := &cobra.Command{
-		Use:   "explain (raycluster|rayjob|rayservice|pod|nodegroup)/NAME",
+		Use:   "explain (raycluster|rayjob|rayservice|deployment|statefulset|pod|nodegroup)/NAME",
 		Short: "Say why a workload runs or waits, what is being done, and what you can do",
 		Long: `Prints the verdict on a workload, as the manager wrote it, and what was bought for it. Of a RayService
-that is being upgraded it prints what its user waits for first, then the cluster that serves.
+that is being upgraded it prints what its user waits for first, then the cluster that serves. Of a
+Deployment or StatefulSet it prints how many pods run, and what most of the others wait for.
 
 Of a node group it prints its members and who holds them, its bounds, its price, how long its nodes
 take to boot, and what the cloud refuses and until when. It reads the cluster and the cloud for that,
 as the manager does, and needs its configuration.`,
 		Example: `  capmgr explain raycluster/train
   capmgr explain rayjob/nightly
+  capmgr explain deployment/web
   capmgr explain -n team-a pod/train-gpu-worker-x7k2p
   capmgr explain nodegroup/g5-xlarge-a --config config.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -116,10 +118,14 @@ func explain(ctx context.Context, out io.Writer, c client.Client, namespace, wha
 		v, err = ofRayJob(ctx, c, namespace, name)
 	case "rayservice", "rayservices", "rayservices.ray.io":
 		return explainService(ctx, out, c, namespace, name, now)
+	case "deployment", "deployments", "deploy", "deployments.apps":
+		v, err = ofDeployment(ctx, c, namespace, name)
+	case "statefulset", "statefulsets", "sts", "statefulsets.apps":
+		v, err = ofStatefulSet(ctx, c, namespace, name)
 	case "pod", "pods", "po":
 		v, err = ofPod(ctx, c, namespace, name)
 	default:
-		return fmt.Errorf("kind %q cannot be explained: raycluster, rayjob, rayservice, pod or nodegroup", kind)
+		return fmt.Errorf("kind %q cannot be explained: raycluster, rayjob, rayservice, deployment, statefulset, pod or nodegroup", kind)
 	}
 	if err != nil {
 		return err
@@ -215,11 +221,24 @@ func ofPod(ctx context.Context, c client.Client, namespace, name string) (plan.V
 		}
 		return ofRayJob(ctx, c, namespace, job)
 	}
-	v := plan.Verdict{Gang: plan.Owner{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name, UID: string(pod.UID)}}
-	v.Queue = pod.Labels[v1alpha1.QueueLabel]
+	queue, err := queueOf(ctx, c, pod)
+	if err != nil {
+		return plan.Verdict{}, err
+	}
+	v := onPod(pod, queue)
+	if v.Reason == "" {
+		return v, fmt.Errorf("pod %s/%s has no verdict: capmgr is not running, or another scheduler serves it", namespace, name)
+	}
+	return v, nil
+}
+
+// onPod is the verdict that the manager wrote on a pod that is a gang of its own; without a reason where
+// there is none.
+func onPod(pod *corev1.Pod, queue string) plan.Verdict {
+	v := plan.Verdict{Queue: queue, Gang: plan.Owner{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}}
 	if pod.Spec.NodeName != "" {
 		v.Reason, v.Message = plan.Running, "it is bound to "+pod.Spec.NodeName
-		return v, nil
+		return v
 	}
 	for _, cond := range pod.Status.Conditions {
 		if cond.Type == corev1.PodScheduled && cond.Reason != "" {
@@ -228,10 +247,10 @@ func ofPod(ctx context.Context, c client.Client, namespace, name string) (plan.V
 			if said, ours := strings.CutPrefix(v.Message, string(plan.WaitingForNodes)+": "); ours && cond.Reason == corev1.PodReasonUnschedulable {
 				v.Reason, v.Message = plan.WaitingForNodes, said
 			}
-			return v, nil
+			break
 		}
 	}
-	return v, fmt.Errorf("pod %s/%s has no verdict: capmgr is not running, or another scheduler serves it", namespace, name)
+	return v
 }
 
 // submittedFor names the RayJob that a pod submits, or "".
