@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -339,16 +340,7 @@ func (w *World) queueOf(p *corev1.Pod) string {
 	if !slices.Contains(w.Config.SchedulerNames, p.Spec.SchedulerName) || state.Resident(p) {
 		return ""
 	}
-	queue := ray.Queue(p.Labels)
-	for _, rc := range values(w.clusters) {
-		if len(p.OwnerReferences) > 0 && p.OwnerReferences[0].UID == rc.UID {
-			queue = ray.Queue(rc.Labels)
-		}
-	}
-	if queue == "" {
-		return w.Config.DefaultQueue
-	}
-	return queue
+	return cmp.Or(w.askedAbove(p), ray.Queue(p.Labels), w.Config.DefaultQueue)
 }
 
 // lineage is a queue with its ancestors, leaf first; it ends where the tree is broken.

@@ -61,8 +61,12 @@ func (w *World) DeleteRayCluster(namespace, name string) error {
 	return nil
 }
 
-// Reconcile lets KubeRay bring the pods of every RayCluster in line with its spec.
+// Reconcile lets KubeRay bring the pods of every RayCluster in line with its spec, and other controllers
+// make the pods that theirs lack.
 func (w *World) Reconcile() {
+	for _, m := range w.makers {
+		w.replace(m)
+	}
 	if w.KubeRayStopped {
 		return
 	}

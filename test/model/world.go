@@ -45,6 +45,7 @@ type World struct {
 	jobs     map[types.NamespacedName]*rayv1.RayJob
 	requests map[types.NamespacedName]*v1alpha1.CapacityRequest
 	budgets  map[types.NamespacedName]*policyv1.PodDisruptionBudget
+	makers   []*maker
 
 	serial  uint64            // of objects: UIDs and resource versions
 	changes uint64            // by anything but Apply; a plan is fresh while it stands still
@@ -108,6 +109,9 @@ func (w *World) Restart() {
 	}
 	for _, k := range sortedNames(w.budgets) {
 		w.mirror.PodDisruptionBudgets().OnAdd(w.budgets[k], true)
+	}
+	for _, m := range w.makers {
+		w.showMaker(m)
 	}
 	for _, k := range sortedNames(w.pods) {
 		w.mirror.Pods().OnAdd(w.pods[k], true)

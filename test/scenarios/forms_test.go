@@ -19,6 +19,7 @@ import (
 	"github.com/capmgr/capmgr/pkg/cloud"
 	"github.com/capmgr/capmgr/pkg/fit"
 	"github.com/capmgr/capmgr/pkg/snapshot"
+	"github.com/capmgr/capmgr/pkg/state"
 	"github.com/capmgr/capmgr/test/fakeaws"
 	"github.com/capmgr/capmgr/test/model"
 )
@@ -35,6 +36,9 @@ type cluster struct {
 	RayClusters []rayForm            `json:"rayClusters,omitempty"`
 	Pods        []podForm            `json:"pods,omitempty"`
 	Budgets     []budgetForm         `json:"budgets,omitempty"`
+
+	Deployments  []makerForm `json:"deployments,omitempty"`
+	StatefulSets []makerForm `json:"statefulSets,omitempty"`
 }
 
 // asks is what one pod asks for, or what a node offers.
@@ -259,6 +263,22 @@ func (f podForm) pod() *corev1.Pod {
 	return p
 }
 
+// makerForm is a Deployment or StatefulSet. What it asks for is on itself, and not on its pods.
+type makerForm struct {
+	podAsks  `json:",inline"`
+	Name     string `json:"name"`
+	Queue    string `json:"queue,omitempty"`
+	Priority string `json:"priority,omitempty"` // name of the priority class
+	Replicas int    `json:"replicas"`
+}
+
+func (f makerForm) put(w *model.World, kind string) {
+	template := corev1.PodTemplateSpec{Spec: f.spec("main")}
+	template.Spec.SchedulerName = "capmgr"
+	w.PutMaker(kind, metav1.ObjectMeta{Namespace: namespace, Name: f.Name, Labels: labelsOf(f.Queue, f.Priority)}, f.Replicas, template)
+	w.Now = w.Now.Add(time.Second)
+}
+
 // budgetForm is a disruption budget.
 type budgetForm struct {
 	Name     string            `json:"name"`
@@ -341,6 +361,12 @@ func create(w *model.World, data []byte) error {
 	for _, f := range short.Pods {
 		w.PutPod(f.pod())
 		w.Now = w.Now.Add(time.Second)
+	}
+	for _, f := range short.Deployments {
+		f.put(w, state.Deployment)
+	}
+	for _, f := range short.StatefulSets {
+		f.put(w, state.StatefulSet)
 	}
 	return nil
 }
