@@ -85,7 +85,9 @@ func TestPlanAndExplain(t *testing.T) {
 		"pod default/missing":              {"explain", "pod/missing"},
 		"raycluster elsewhere/wanted":      {"explain", "-n", "elsewhere", "raycluster/wanted"},
 		"pod default/foreign":              {"explain", "pod/foreign"}, // another scheduler's
-		`kind "deployment"`:                {"explain", "deployment/x"},
+		`kind "daemonset"`:                 {"explain", "daemonset/x"},
+		"deployment default/missing":       {"explain", "deployment/missing"},
+		"statefulset default/missing":      {"explain", "sts/missing"},
 		`"wanted" is not of the form`:      {"explain", "wanted"},
 		`"raycluster/" is not of the form`: {"explain", "raycluster/"},
 	} {
