@@ -190,7 +190,7 @@ func TestProvisioningRequestRights(t *testing.T) {
 func TestManagerRights(t *testing.T) {
 	write := map[string][]string{
 		"pods/binding": {"create"}, "pods/eviction": {"create"}, "pods/status": {"patch"},
-		"rayclusters": {"patch"}, "rayclusters/status": {"patch"}, "rayservices/status": {"patch"}, "rayjobs": {"patch"}, "rayservices": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
+		"rayclusters": {"patch"}, "rayclusters/status": {"patch"}, "rayservices/status": {"patch"}, "rayjobs": {"patch"}, "jobs": {"patch"}, "rayservices": {"patch"}, "nodes": {"patch"}, "events": {"create", "patch"},
 		"capacityrequests":        {"create", "patch", "update", "delete"},
 		"capacityrequests/status": {"patch", "update"}, "queues/status": {"patch", "update"},
 	}

@@ -78,7 +78,10 @@ func TestInstallation(t *testing.T) {
 
 	b.refuses(t, "without definitions", append(environment, credentials...), []string{"Queue", "scheduling.run.ai/v2", "deploy/base"}, "run", "--config", kind)
 	b.kubectl(t, "apply", "--server-side", "--validate=strict", "-k", filepath.Join(b.root, "deploy", "base", "crds"))
-	b.kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "crd/queues.scheduling.run.ai", "crd/capacityrequests.capmgr.io")
+	eventually(t, time.Minute, "the definitions to be served", func(ctx context.Context) (bool, string, error) { // kubectl gives up on one without a status
+		out, err := b.Kubectl(ctx, nil, "wait", "--for=condition=Established", "--timeout=1s", "crd/queues.scheduling.run.ai", "crd/capacityrequests.capmgr.io")
+		return err == nil, fmt.Sprintf("%s %v", out, err), nil
+	})
 	b.refuses(t, "without KubeRay", append(environment, credentials...), []string{"RayCluster", "ray.io/v1", "install KubeRay"}, "run", "--config", kind)
 	if err := b.Apply(t.Context(), filepath.Join(b.share, "kuberay", "crds")); err != nil {
 		t.Fatal(err)

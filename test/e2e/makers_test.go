@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,6 +51,29 @@ func TestDeploymentsAndStatefulSets(t *testing.T) {
 	s.explains(t, "deploy/web", "deployment/makers/web in queue e2e-wide", "Running", "3 of 3 pods run")
 	s.remove(t, d)
 	s.remove(t, set)
+}
+
+// A Job with a minimum is one gang, and its verdict stands on it.
+func TestBatchJob(t *testing.T) {
+	t.Parallel()
+	s := stage(t, "batch")
+	two := int32(2)
+	j := &batchv1.Job{ObjectMeta: metaOf("batch", "sum"), Spec: batchv1.JobSpec{Parallelism: &two, Completions: &two}}
+	j.Labels = map[string]string{v1alpha1.QueueLabel: "makers"}
+	j.Annotations = map[string]string{v1alpha1.BatchMinMemberAnnotation: "2"}
+	j.Spec.Template.Spec = pod("", "", "", "3").Spec
+	j.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	s.create(t, j)
+	eventually(t, 30*time.Second, "the verdict on the Job", func(ctx context.Context) (bool, string, error) {
+		err := s.Client.Get(ctx, client.ObjectKeyFromObject(j), j)
+		text := j.Annotations[v1alpha1.VerdictAnnotation]
+		if err != nil || text == "" {
+			return false, "none", err
+		}
+		v, err := plan.ParseVerdict(text)
+		return v.Reason == plan.ExceedsLimit, text, err
+	})
+	s.remove(t, j)
 }
 
 // replicasOf names the pods with a label.

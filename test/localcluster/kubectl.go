@@ -86,9 +86,10 @@ func (c *Cluster) applyServed(ctx context.Context, args []string) (names string,
 	return names, final
 }
 
-// established waits until the CRDs among the names are served.
+// established waits until the CRDs among the names are served. kubectl itself gives up on one that has no
+// status yet.
 func (c *Cluster) established(ctx context.Context, names string) error {
-	args := []string{"wait", "--for=condition=Established", "--timeout=60s"}
+	args := []string{"wait", "--for=condition=Established", "--timeout=1s"}
 	for _, name := range strings.Fields(names) {
 		if strings.HasPrefix(name, "customresourcedefinition.") {
 			args = append(args, name)
@@ -97,6 +98,8 @@ func (c *Cluster) established(ctx context.Context, names string) error {
 	if len(args) == 3 {
 		return nil
 	}
-	_, err := c.Kubectl(ctx, nil, args...)
-	return err
+	return await(ctx, "definitions to be served", func(ctx context.Context) error {
+		_, err := c.Kubectl(ctx, nil, args...)
+		return err
+	})
 }
