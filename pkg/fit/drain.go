@@ -49,20 +49,29 @@ func (d *Drainer) Keeps(pod *corev1.Pod) string {
 	return status.BlockingReason.String()
 }
 
-// Guards says why the API server would refuse to evict a pod that is bound, or "". It refuses for the sake
-// of disruption budgets only, and not of pods that have not begun to run: see its eviction subresource.
-func (d *Drainer) Guards(pod *corev1.Pod) string {
+// Guard is what disruption budgets say of the eviction of a pod.
+type Guard struct {
+	Why    string // the API server would refuse it now; "" when nothing says so
+	Budget string // that would allow one less then; "" for none
+	Allows int    // how many it allows now
+}
+
+// Guards says what stands between a pod that is bound and its eviction. The API server refuses for the sake of
+// disruption budgets only, and not of pods that have not begun to run: see its eviction subresource.
+func (d *Drainer) Guards(pod *corev1.Pod) Guard {
 	if pod.Status.Phase == corev1.PodPending || pod.DeletionTimestamp != nil {
-		return ""
+		return Guard{}
 	}
 	matching := tracker{budgets: d.budgets}.MatchingPdbs(pod)
 	switch {
 	case len(matching) > 1:
-		return "more than one disruption budget selects it"
-	case len(matching) == 1 && matching[0].Status.DisruptionsAllowed < 1 && (ready(pod) || !spares(matching[0])):
-		return "disruption budget " + matching[0].Name + " allows no eviction of it"
+		return Guard{Why: "more than one disruption budget selects it"}
+	case len(matching) == 0 || !ready(pod) && spares(matching[0]):
+		return Guard{}
+	case matching[0].Status.DisruptionsAllowed < 1:
+		return Guard{Why: "disruption budget " + matching[0].Name + " allows no eviction of it"}
 	}
-	return ""
+	return Guard{Budget: matching[0].Name, Allows: int(matching[0].Status.DisruptionsAllowed)}
 }
 
 // spares says whether a budget lets pods go that are not ready: as a rule when enough others are healthy.

@@ -19,16 +19,16 @@ func TestPodsThatCannotBeEvicted(t *testing.T) {
 		budget policyv1.PodDisruptionBudgetStatus
 		policy *policyv1.UnhealthyPodEvictionPolicyType
 		second bool // another budget, which allows it, selects the pod too
-		want   string
+		want   fit.Guard
 	}{
-		"Spent":          {reason: "one more may not go", pod: running(true), want: "disruption budget b allows no eviction of it"},
-		"Left":           {reason: "one may", pod: running(true), budget: policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1}},
+		"Spent":          {reason: "one more may not go", pod: running(true), want: fit.Guard{Why: "disruption budget b allows no eviction of it"}},
+		"Left":           {reason: "one may", pod: running(true), budget: policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1}, want: fit.Guard{Budget: "b", Allows: 1}},
 		"Starting":       {reason: "it does not run yet", pod: corev1.PodStatus{Phase: corev1.PodPending}},
 		"Unready":        {reason: "enough others are healthy", pod: running(false), budget: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 2, DesiredHealthy: 2}},
-		"UnreadyTooMany": {reason: "too few others are healthy", pod: running(false), budget: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 2}, want: "disruption budget b allows no eviction of it"},
+		"UnreadyTooMany": {reason: "too few others are healthy", pod: running(false), budget: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 2}, want: fit.Guard{Why: "disruption budget b allows no eviction of it"}},
 		"UnreadyAlways":  {reason: "the budget is about healthy pods only", pod: running(false), budget: policyv1.PodDisruptionBudgetStatus{CurrentHealthy: 1, DesiredHealthy: 2}, policy: &always},
 		"Two": {reason: "the API server does not know which to ask", pod: running(true), budget: policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1}, second: true,
-			want: "more than one disruption budget selects it"},
+			want: fit.Guard{Why: "more than one disruption budget selects it"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestPodsThatCannotBeEvicted(t *testing.T) {
 				d.SetBudget(b)
 			}
 			if got := d.Guards(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ml"}, Status: c.pod}); got != c.want {
-				t.Errorf("%s: %q, want %q", c.reason, got, c.want)
+				t.Errorf("%s: %+v, want %+v", c.reason, got, c.want)
 			}
 		})
 	}

@@ -290,6 +290,21 @@ func TestEvictions(t *testing.T) {
 			},
 			[]string{"evict members of gang/default/wide (queue q) because queue q uses 4 GPUs and its limit is 2 GPUs: wide-1, wide-0"},
 		},
+		"ABudgetForAllOrNone": {
+			"a budget that lets one of its two pods go would leave half a gang: the other gang goes",
+			func(w *world) {
+				w.queue("q", "", free, free)
+				w.nodes(4, 1)
+				for _, p := range w.gang("older", "q", train, 2, 2, 0, 1).Members {
+					p.Budget, p.Allowed = "c", 2
+				}
+				for _, p := range w.gang("younger", "q", train, 2, 2, 2, 3).Members {
+					p.Budget, p.Allowed = "b", 1
+				}
+				w.gang("serve", "q", inference, 2, 2)
+			},
+			[]string{"evict all of gang/default/older (queue q) for gang/default/serve (queue q): older-0, older-1"},
+		},
 		"PreemptionPolicyNever": {
 			"work that never evicts waits",
 			func(w *world) {

@@ -55,8 +55,7 @@ func (d *decision) kept(q *demand, f *failure) string {
 		if why, _ := e.mayGo(all, contested); why == none || f != nil && !d.helps(all, q, f) {
 			continue
 		}
-		guard := all.pods[slices.IndexFunc(all.pods, guarded)].Guarded
-		return fmt.Sprintf("; %s would make room, and %s", plan.OwnerOf(m.gang), guard)
+		return fmt.Sprintf("; %s would make room, and %s", plan.OwnerOf(m.gang), guardOf(all.pods))
 	}
 	return ""
 }

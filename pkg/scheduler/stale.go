@@ -27,7 +27,7 @@ func (d *decision) evictStale(w *work) {
 	step := plan.Evict{Gang: plan.OwnerOf(g), Queue: g.Queue, Whole: true,
 		Because: fmt.Sprintf("because it ran below its minimum for %s and no room for the rest is in sight", g.Grace)}
 	left := slices.DeleteFunc(slices.Clone(w.running), func(p *snapshot.Pod) bool { return d.evicted[p.UID] })
-	if slices.ContainsFunc(left, guarded) {
+	if guardOf(left) != "" {
 		return // every change of the budget is a decision
 	}
 	d.strike(g, left)

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -72,11 +73,11 @@ func (v *victims) add(m *muster) {
 	if m.chunks == nil {
 		elastic, all := cut(m.gang)
 		m.chunks = elastic
-		if len(all.pods) > 0 && !slices.ContainsFunc(all.pods, guarded) {
+		if len(all.pods) > 0 && guardOf(all.pods) == "" {
 			m.chunks = append(m.chunks, all)
 		}
 	}
-	v.guard(m, slices.ContainsFunc(m.running, guarded))
+	v.guard(m, guardOf(m.running) != "")
 	for rank, c := range m.chunks {
 		c.rank = rank
 		for _, node := range c.nodes() {
@@ -208,9 +209,25 @@ func (c *chunk) nodes() []string {
 	return out
 }
 
-// guarded says whether a disruption budget keeps a pod as things are. A step that is refused in part ends a
-// gang by half.
-func guarded(p *snapshot.Pod) bool { return p.Guarded != "" }
+// guardOf says why disruption budgets do not let all of some pods go as things are, or "". A step that is
+// refused in part ends a gang by half.
+func guardOf(pods []*snapshot.Pod) string {
+	var going map[string]int
+	for _, p := range pods {
+		switch {
+		case p.Guarded != "":
+			return p.Guarded
+		case p.Budget == "":
+			continue
+		case going == nil:
+			going = map[string]int{}
+		}
+		if going[p.Budget]++; going[p.Budget] > p.Allowed {
+			return fmt.Sprintf("disruption budget %s allows fewer evictions than it has pods", p.Budget)
+		}
+	}
+	return ""
+}
 
 // idle says whether a gang's head says that none of its pods works.
 func idle(g *snapshot.Gang, pods []*snapshot.Pod) bool {
@@ -236,7 +253,7 @@ func cut(g *snapshot.Gang) (elastic []*chunk, all *chunk) {
 		kept := 0
 		for _, u := range units {
 			all.take(u)
-			if kept >= grp.Min && !slices.ContainsFunc(u, guarded) {
+			if kept >= grp.Min && guardOf(u) == "" {
 				c := &chunk{gang: g, of: all}
 				c.take(u)
 				elastic = append(elastic, c)

@@ -134,6 +134,8 @@ type Pod struct {
 	Resident    bool   // belongs to the node itself (DaemonSet, mirror pod): does not keep it busy
 	Protected   string // why its node must not be removed; "" when nothing says so
 	Guarded     string // why the API server would refuse to evict it now; "" when nothing says so
+	Budget      string // the disruption budget that allows one less when it is evicted; "" for none
+	Allowed     int    // how many it allows now
 
 	Object *corev1.Pod // for the fit check only; never written to
 }

@@ -115,7 +115,7 @@ func (b *builder) pod(p *pod) *snapshot.Pod {
 		Node: node, Started: started(p.object), Unit: p.object.Labels[ray.ReplicaLabel],
 		Terminating: p.object.DeletionTimestamp != nil || b.m.leaving[uid] != staying,
 		Lingers:     p.object.DeletionTimestamp == nil && b.m.leaving[uid] == asked && node != "",
-		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards, Object: p.object,
+		Ready:       ready(p.object), Resident: Resident(p.object), Protected: p.keeps, Guarded: p.guards.Why, Budget: p.guards.Budget, Allowed: p.guards.Allows, Object: p.object,
 	}
 }
 

@@ -80,9 +80,9 @@ type pod struct {
 	request snapshot.Resources
 	class   string
 	alone   bool
-	ours    bool   // scheduled by capmgr
-	keeps   string // why its node must not be taken away under it; see fit.Drainer
-	guards  string // why it cannot be evicted
+	ours    bool      // scheduled by capmgr
+	keeps   string    // why its node must not be taken away under it; see fit.Drainer
+	guards  fit.Guard // whether it can be evicted
 
 	owner     types.UID // of its controller; "" when it has none
 	ownerKind string
