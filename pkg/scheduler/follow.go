@@ -272,6 +272,7 @@ func (r *room) rest() {
 		sl.kept, sl.slack, r.edited = nil, snapshot.Resources{}, true
 	}
 	r.lending.owners = r.lending.owners[:0]
+	clear(r.lending.seated)
 	r.keeping, r.guest, r.looks = r.keeping[:0], guest{}, 0
 	if r.edited { // what was done was more than what is undone by its log
 		r.edited = false

@@ -113,7 +113,7 @@ const (
 func newRoom(fit Fitter) *room {
 	r := &room{fit: fit, byName: map[string]*slot{}, byInstance: map[string]*slot{}, zones: map[string]int{}, owners: map[string]snapshot.GangID{},
 		shelves: map[snapshot.GangID][]*shelf{}, shelf: map[kind]*shelf{},
-		verdicts: map[string][]bool{}, reasons: map[question]*misfits{}}
+		verdicts: map[string][]bool{}, reasons: map[question]*misfits{}, lending: lending{seated: map[snapshot.GangID]bool{}}}
 	r.classes, _ = fit.(classFitter)
 	return r
 }
