@@ -14,5 +14,5 @@
 // whose duration follows from the seed, to the nanosecond and each its own, so that in the virtual
 // time of testing/synctest hardly ever two of them are awake at once.
 //
-// testdata/seeds are those that ever failed, testdata/open those that still do for a known reason.
+// testdata/seeds are those that ever failed, testdata/worker-seeds the same of worker groups.
 package faults

@@ -23,8 +23,6 @@ import (
 var (
 	//go:embed testdata/seeds
 	failedOnce string
-	//go:embed testdata/open
-	failStill string
 
 	runs = flag.Int("faults.runs", 5, "how many seeds are run, besides those that failed once")
 	from = flag.Uint64("faults.from", 1, "the first of the seeds")
@@ -45,33 +43,11 @@ func TestFaults(t *testing.T) {
 	for k := range *runs {
 		seeds = append(seeds, *from+uint64(k)) //nolint:gosec // not negative
 	}
-	open := map[uint64]bool{}
-	for _, seed := range seedsIn(t, "open", failStill) {
-		open[seed] = true
-	}
 	for _, seed := range seeds {
-		if open[seed] {
-			continue // see TestOpenSeeds
-		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := drawn(t, seed)
 			if len(s.w.broken) > 0 {
 				t.Errorf("seed %d (add it to testdata/seeds):\n%s\nstory:\n%s", seed, strings.Join(s.w.broken, "\n"), s.w.text())
-			}
-		})
-	}
-}
-
-// TestOpenSeeds runs the seeds that fail for a reason that is known and not mended yet, and prints
-// which of them still do. One that holds has been mended, and belongs to the others.
-func TestOpenSeeds(t *testing.T) {
-	makeCheckers(t)
-	for _, seed := range seedsIn(t, "open", failStill) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			if s := drawn(t, seed); len(s.w.broken) > 0 {
-				fmt.Printf("KNOWN, not mended: seed %d: %s\n", seed, s.w.broken[0])
-			} else {
-				fmt.Printf("seed %d holds by now: move it from testdata/open to testdata/seeds\n", seed)
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,18 +44,7 @@ const (
 
 // TestWorkers runs seeds of worker groups under random grants.
 func TestWorkers(t *testing.T) {
-	var seeds []uint64
-	for _, line := range strings.Split(crewsFailedOnce, "\n") {
-		word, _, _ := strings.Cut(line, " ")
-		if word == "" || word == "#" {
-			continue
-		}
-		n, err := strconv.ParseUint(word, 10, 64)
-		if err != nil {
-			t.Fatalf("testdata/worker-seeds: %v", err)
-		}
-		seeds = append(seeds, n)
-	}
+	seeds := seedsIn(t, "worker-seeds", crewsFailedOnce)
 	for k := range *crewRuns {
 		seeds = append(seeds, *from+uint64(k)) //nolint:gosec // not negative
 	}

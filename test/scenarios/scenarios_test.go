@@ -10,7 +10,6 @@ package scenarios
 import (
 	"bytes"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,26 +51,6 @@ func TestScenarios(t *testing.T) {
 				t.Errorf("the story went another way (-told in the file +told now):\n%s", diff)
 			}
 		})
-	}
-}
-
-// TestOpenScenarios tells the stories that go wrong for a reason that is known and not mended yet, and prints
-// which of them still do. One that goes right has been mended, and belongs to the others.
-func TestOpenScenarios(t *testing.T) {
-	paths, err := filepath.Glob("open/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tell(archive); err != nil {
-			fmt.Printf("KNOWN, not mended: scenario %s: %v\n", path, err)
-		} else {
-			fmt.Printf("scenario %s goes right by now: move it to the others\n", path)
-		}
 	}
 }
 
