@@ -74,6 +74,11 @@ func TestDecodeRefuses(t *testing.T) {
 			in:     header + "scheduling: {maxVictims: 0}\n",
 			want:   "scheduling.maxVictims: must be at least 1: with none, no queue ever gets back what it is entitled to",
 		},
+		"NoSaving": {
+			reason: "a move for nothing is work stopped for nothing",
+			in:     header + "scheduling: {consolidateAbove: \"0\"}\n",
+			want:   "scheduling.consolidateAbove: must be above zero; leave it out where nothing is to be moved to save money",
+		},
 		"NoTime": {
 			reason: "a decision takes time",
 			in:     header + "scheduling: {decisionBudget: 0s}\n",
